@@ -1,0 +1,50 @@
+"""velro-cache: authorization answers from memory, never with a permission that was taken away.
+
+The everyday names are here; FastAPI wiring is in :mod:`velro_cache.fastapi`.
+"""
+
+from velro_cache._engine import __version__, escape_id, generate_auth_key
+from velro_cache.config import EvictionPolicy, OptimizedCacheConfig
+from velro_cache.decorators import CacheInfo, cached_authorization
+from velro_cache.exceptions import (
+    AuthorizationUnavailable,
+    CacheStoppedError,
+    ConfigError,
+    InvalidKeyError,
+    InvalidTagError,
+    LoaderCancelledError,
+    LoaderRecursionError,
+    LoaderTimeoutError,
+    SerializationError,
+    UncacheableArgumentError,
+    VelroCacheError,
+)
+from velro_cache.manager import OptimizedCacheManager
+from velro_cache.performance import run_cache_performance_test
+from velro_cache.registry import get_cache_manager, start_cache_manager, stop_cache_manager
+
+__all__ = [
+    "AuthorizationUnavailable",
+    "CacheInfo",
+    "CacheStoppedError",
+    "ConfigError",
+    "EvictionPolicy",
+    "InvalidKeyError",
+    "InvalidTagError",
+    "LoaderCancelledError",
+    "LoaderRecursionError",
+    "LoaderTimeoutError",
+    "OptimizedCacheConfig",
+    "OptimizedCacheManager",
+    "SerializationError",
+    "UncacheableArgumentError",
+    "VelroCacheError",
+    "__version__",
+    "cached_authorization",
+    "escape_id",
+    "generate_auth_key",
+    "get_cache_manager",
+    "run_cache_performance_test",
+    "start_cache_manager",
+    "stop_cache_manager",
+]

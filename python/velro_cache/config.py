@@ -1,0 +1,282 @@
+"""What can be set, in which unit, within which range, and what it means when left alone."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Literal, Self, cast
+
+from velro_cache.exceptions import ConfigError
+
+__all__ = ["EvictionPolicy", "OptimizedCacheConfig"]
+
+
+class EvictionPolicy(StrEnum):
+    """Which entry goes when the cache is full."""
+
+    LRU = "lru"
+    """The one not used for longest."""
+    LFU = "lfu"
+    """The one used least often; ties go to the one not used for longest."""
+    TTL = "ttl"
+    """The one that expires first."""
+    ADAPTIVE = "adaptive"
+    """The one with the lowest expected use per byte, from recency, frequency and priority."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Bounds of a number, both inclusive."""
+
+    low: float
+    high: float
+    integer: bool = True
+
+
+_NUMBERS: Mapping[str, _Range] = {
+    "max_size_mb": _Range(1, 1 << 20),
+    "max_entries": _Range(1, 100_000_000),
+    "target_access_time_ms": _Range(0.000001, 60_000, integer=False),
+    "target_hit_rate_percent": _Range(0, 100, integer=False),
+    "default_ttl_seconds": _Range(0.01, 31_536_000, integer=False),
+    "max_ttl_seconds": _Range(0.01, 31_536_000, integer=False),
+    "auth_ttl_seconds": _Range(0.01, 31_536_000, integer=False),
+    "uuid_validation_ttl_seconds": _Range(0.01, 31_536_000, integer=False),
+    "cleanup_interval_seconds": _Range(0.01, 86_400, integer=False),
+    "eviction_batch_size": _Range(1, 100_000),
+    "compression_threshold_bytes": _Range(64, 1 << 30),
+    "warming_batch_size": _Range(1, 100_000),
+    "lock_timeout_seconds": _Range(0.0001, 3600, integer=False),
+}
+_FLAGS = ("compression_enabled", "warming_enabled", "preload_auth_data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizedCacheConfig:
+    """Settings of one cache manager. Checked when made; immutable afterwards.
+
+    Attributes:
+        max_size_mb: Bound on memory, in MiB (1 to 1,048,576), own overhead per entry included.
+        max_entries: Bound on the number of entries (1 to 100,000,000).
+        target_access_time_ms: Mean time of a lookup you want to see, in milliseconds; reported
+            in the statistics, never enforced.
+        target_hit_rate_percent: Hit rate you want to see, 0 to 100; reported, never enforced.
+        default_ttl_seconds: Life of an entry set without ``ttl``, in seconds.
+        max_ttl_seconds: No entry lives longer, in seconds; a longer ``ttl`` is cut to it. The
+            named TTLs below may be longer than this on purpose (as in the presets) and then
+            raise the bound for their own kind only.
+        auth_ttl_seconds: Life of authorization entries (``auth:...``), in seconds.
+        uuid_validation_ttl_seconds: Life of UUID validation results, in seconds.
+        eviction_policy: An :class:`EvictionPolicy` or its name.
+        cleanup_interval_seconds: Seconds between two sweeps of expired entries once started.
+        eviction_batch_size: Entries examined per lock hold during a sweep (1 to 100,000).
+        compression_enabled: Whether large values may be stored compressed.
+        compression_threshold_bytes: Values below this many bytes are never compressed.
+        warming_enabled: Whether ``warm()`` and preloaders load anything.
+        warming_batch_size: Entries a warm-up loads before it lets other tasks run.
+        preload_auth_data: Whether ``start()`` runs the registered preloaders.
+        lock_timeout_seconds: Longest wait for a lock. A read that waited longer is a miss, a
+            write returns False; an invalidation waits as long as it takes.
+        name: Name of this cache in statistics and logs.
+        isolation: ``"copy"``: no caller can change what the next one is told. ``"shared"``: all
+            callers get the very same object; for values nobody changes.
+        load_timeout_seconds: Longest time ``get_or_load`` waits for a loader, in seconds. None:
+            as long as the loader takes.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range; the message names the field
+            and the range.
+    """
+
+    max_size_mb: int = 128
+    max_entries: int = 10_000
+    target_access_time_ms: float = 5.0
+    target_hit_rate_percent: float = 95.0
+    default_ttl_seconds: float = 300
+    max_ttl_seconds: float = 3600
+    auth_ttl_seconds: float = 600
+    uuid_validation_ttl_seconds: float = 1800
+    eviction_policy: EvictionPolicy = EvictionPolicy.ADAPTIVE
+    cleanup_interval_seconds: float = 60
+    eviction_batch_size: int = 100
+    compression_enabled: bool = True
+    compression_threshold_bytes: int = 1024
+    warming_enabled: bool = True
+    warming_batch_size: int = 50
+    preload_auth_data: bool = True
+    lock_timeout_seconds: float = 0.1
+    name: str = "default"
+    isolation: Literal["copy", "shared"] = "copy"
+    load_timeout_seconds: float | None = 30.0
+
+    def __post_init__(self) -> None:
+        """Check every field; see the class for the ranges."""
+        for field_name, bounds in _NUMBERS.items():
+            _check_number(field_name, getattr(self, field_name), bounds)
+        if self.load_timeout_seconds is not None:
+            bounds = _Range(0.001, 86_400, integer=False)
+            _check_number("load_timeout_seconds", self.load_timeout_seconds, bounds)
+        for field_name in _FLAGS:
+            if not isinstance(getattr(self, field_name), bool):
+                raise ConfigError(
+                    f"{field_name} must be True or False, not {getattr(self, field_name)!r:.80}"
+                )
+        try:
+            policy = EvictionPolicy(self.eviction_policy)
+        except ValueError:
+            names = ", ".join(EvictionPolicy)
+            raise ConfigError(
+                f"eviction_policy must be one of {names}, not {self.eviction_policy!r:.80}"
+            ) from None
+        object.__setattr__(self, "eviction_policy", policy)
+        if self.isolation not in ("copy", "shared"):
+            raise ConfigError(f'isolation must be "copy" or "shared", not {self.isolation!r:.80}')
+        if not isinstance(self.name, str) or not 1 <= len(self.name) <= 64:
+            raise ConfigError("name must be a text of 1 to 64 characters")
+        if not all(char.isascii() and (char.isalnum() or char in "-_.") for char in self.name):
+            raise ConfigError(f"name may hold letters, digits, '-', '_' and '.': {self.name!r}")
+        if self.default_ttl_seconds > self.max_ttl_seconds:
+            raise ConfigError(
+                f"default_ttl_seconds ({self.default_ttl_seconds}) must not exceed"
+                f" max_ttl_seconds ({self.max_ttl_seconds})"
+            )
+
+    @classmethod
+    def development(cls) -> Self:
+        """Small, uncompressed, with short lives: easy to look into.
+
+        Returns:
+            64 MB, 10,000 entries, targets 5.0 ms and 95 %, TTLs 180 / 900 / 300 / 1800 s
+            (default / max / auth / uuid), sweep every 60 s, batch 50, no compression, no warming.
+        """
+        return cls(
+            max_size_mb=64,
+            max_entries=10_000,
+            target_access_time_ms=5.0,
+            target_hit_rate_percent=95.0,
+            default_ttl_seconds=180,
+            max_ttl_seconds=900,
+            auth_ttl_seconds=300,
+            uuid_validation_ttl_seconds=1800,
+            cleanup_interval_seconds=60,
+            eviction_batch_size=50,
+            compression_enabled=False,
+            warming_enabled=False,
+        )
+
+    @classmethod
+    def production(cls) -> Self:
+        """Sized for a busy service.
+
+        Returns:
+            256 MB, 50,000 entries, targets 3.0 ms and 97 %, TTLs 300 / 1800 / 600 / 3600 s
+            (default / max / auth / uuid), sweep every 30 s, batch 200, compression from
+            512 bytes, warming in batches of 100.
+        """
+        return cls(
+            max_size_mb=256,
+            max_entries=50_000,
+            target_access_time_ms=3.0,
+            target_hit_rate_percent=97.0,
+            default_ttl_seconds=300,
+            max_ttl_seconds=1800,
+            auth_ttl_seconds=600,
+            uuid_validation_ttl_seconds=3600,
+            cleanup_interval_seconds=30,
+            eviction_batch_size=200,
+            compression_enabled=True,
+            compression_threshold_bytes=512,
+            warming_enabled=True,
+            warming_batch_size=100,
+        )
+
+    @classmethod
+    def from_env(
+        cls, prefix: str = "VELRO_CACHE_", environ: Mapping[str, str] | None = None
+    ) -> Self:
+        """Read settings from environment variables such as ``VELRO_CACHE_MAX_SIZE_MB=256``.
+
+        Args:
+            prefix: What the names of the variables begin with.
+            environ: Where to read; None means the environment of this process.
+
+        Returns:
+            The defaults, or the preset named by ``<prefix>PRESET`` (``development`` or
+            ``production``), with every variable that is set laid over them. Booleans are
+            ``true``/``false``, ``1``/``0``, ``yes``/``no`` or ``on``/``off``; ``none`` stands
+            for None.
+
+        Raises:
+            ConfigError: A value cannot be read or is out of range, or a variable with this
+                prefix names no setting (a misspelt one would otherwise be ignored in silence).
+        """
+        source = os.environ if environ is None else environ
+        presets: dict[str, Callable[[], Self]] = {
+            "default": cls,
+            "development": cls.development,
+            "production": cls.production,
+        }
+        preset = source.get(prefix + "PRESET", "default").strip().lower()
+        if preset not in presets:
+            raise ConfigError(f"{prefix}PRESET must be one of {', '.join(presets)}: {preset!r:.80}")
+        known = {field.name: field for field in fields(cls)}
+        changes: dict[str, Any] = {}
+        for variable in sorted(source):
+            if not variable.startswith(prefix) or variable == prefix + "PRESET":
+                continue
+            field_name = variable[len(prefix) :].lower()
+            if field_name not in known:
+                raise ConfigError(f"{variable} names no setting; known: {', '.join(known)}")
+            changes[field_name] = _parse(variable, field_name, source[variable])
+        return replace(presets[preset](), **changes)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed.
+
+        Args:
+            **changes: New values by field name.
+
+        Returns:
+            A new configuration, checked like any other.
+
+        Raises:
+            ConfigError: A name is unknown or a value out of range.
+        """
+        unknown = sorted(set(changes) - {field.name for field in fields(self)})
+        if unknown:
+            raise ConfigError(f"no such setting: {', '.join(unknown)}")
+        return replace(self, **changes)
+
+
+def _check_number(name: str, value: object, bounds: _Range) -> None:
+    wanted = "an integer" if bounds.integer else "a number"
+    kinds = (int,) if bounds.integer else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ConfigError(f"{name} must be {wanted}, not {value!r:.80}")
+    number = cast(float, value)
+    # The comparison is written so that NaN fails it.
+    if not (math.isfinite(number) and bounds.low <= number <= bounds.high):
+        allowed = f"{bounds.low:,.10g} to {bounds.high:,.10g}"
+        raise ConfigError(f"{name} must be {wanted} from {allowed}, not {number!r}")
+
+
+def _parse(variable: str, field_name: str, text: str) -> object:
+    cleaned = text.strip()
+    if field_name in _FLAGS:
+        lowered = cleaned.lower()
+        if lowered in ("1", "true", "yes", "on"):
+            return True
+        if lowered in ("0", "false", "no", "off"):
+            return False
+        raise ConfigError(f"{variable} must be true or false, not {text!r:.80}")
+    if field_name == "load_timeout_seconds" and cleaned.lower() == "none":
+        return None
+    if field_name in _NUMBERS or field_name == "load_timeout_seconds":
+        try:
+            if field_name in _NUMBERS and _NUMBERS[field_name].integer:
+                return int(cleaned)
+            return float(cleaned)
+        except ValueError:
+            raise ConfigError(f"{variable} must be a number, not {text!r:.80}") from None
+    return cleaned.lower() if field_name in ("eviction_policy", "isolation") else cleaned

@@ -1,0 +1,276 @@
+"""``@cached_authorization``: the result of a function, kept by its arguments."""
+
+import functools
+import inspect
+import string
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from uuid import UUID
+
+from velro_cache._engine import CachedCalls, CachedFunction
+from velro_cache.exceptions import ConfigError, InvalidTagError
+from velro_cache.manager import OptimizedCacheManager
+from velro_cache.registry import get_cache_manager
+
+__all__ = ["CacheInfo", "Cached", "cached_authorization"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+_MISS = object()
+
+IMPLIED_TAGS: Mapping[str, str] = {
+    "user_id": "user",
+    "generation_id": "generation",
+    "project_id": "project",
+    "team_id": "team",
+}
+"""Parameters of these names tag the result by themselves, so that ``invalidate_user_data`` and
+its like reach it even where ``tags=`` was forgotten."""
+
+
+class CacheInfo(NamedTuple):
+    """What happened to one decorated function, as ``functools.lru_cache`` reports it."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    """Bound on entries of the whole cache, which the function shares with others."""
+    currsize: int
+    """Results of this function held now."""
+
+
+class Cached(Protocol, Generic[P, R_co]):
+    """A decorated function: called like the function itself, and more."""
+
+    __wrapped__: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the cached result, or call the function once for all who ask meanwhile."""
+        ...
+
+    def cache_info(self) -> CacheInfo:
+        """Count hits and misses. Cost: `O(entries)`."""
+        ...
+
+    def cache_clear(self) -> int:
+        """Invalidate all results of this function; return how many there were."""
+        ...
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> int:
+        """Invalidate the result for these arguments.
+
+        An id given as a UUID or as its text means the same here.
+
+        Args:
+            *args: As in the call. For a method, called on the instance: without ``self``.
+            **kwargs: As in the call.
+
+        Returns:
+            How many results were dropped.
+
+        Raises:
+            TypeError: The arguments do not fit the function.
+        """
+        ...
+
+
+class _Decorator(Protocol):
+    """Keeps the type of what it decorates."""
+
+    def __call__(self, function: Callable[P, R], /) -> Cached[P, R]: ...
+
+
+def cached_authorization(
+    ttl_seconds: float = 600,
+    tags: Iterable[str] = (),
+    key: Callable[..., Any] | None = None,
+    *,
+    cache: OptimizedCacheManager | None = None,
+) -> _Decorator:
+    """Cache the results of a function, sync or async, method or not.
+
+    Arguments are keyed by type and value, however they are passed: ``f(1)`` and ``f(user_id=1)``
+    share a result, ``f(1)``, ``f(1.0)``, ``f(True)`` and ``f("1")`` do not. They are kept as a
+    keyed digest only, so an argument may be a token. A method's results belong to its instance.
+
+    Args:
+        ttl_seconds: Life of a result in seconds, above 0, cut to ``max_ttl_seconds``.
+        tags: Templates such as ``"user:{user_id}"``, filled from the arguments of the call.
+            Parameters called ``user_id``, ``generation_id``, ``project_id`` and ``team_id`` tag
+            the result without being asked.
+        key: Called with the arguments; what it returns (an id, or a tuple of ids) is keyed in
+            their place. It must name everything the result depends on. None: all arguments.
+        cache: Where results are kept; None: the manager of this process.
+
+    Returns:
+        A decorator. What it returns can be called like the function, and has ``cache_info()``,
+        ``cache_clear()``, ``invalidate(*args)`` and ``__wrapped__``.
+
+    Raises:
+        ConfigError: ``ttl_seconds`` is not above 0.
+        InvalidTagError: A template names no parameter, or ``tags`` is a bare string.
+        UncacheableArgumentError: At the call: an argument has no safe key. The function is not
+            called then.
+
+    Consistency: as for ``get_or_load``: one call of the function for any number of callers at
+    once; its exceptions reach all of them and are never cached; a result invalidated while the
+    function ran is not kept.
+    """
+    if callable(ttl_seconds):
+        raise ConfigError("write @cached_authorization(), with parentheses")
+    if isinstance(ttl_seconds, bool) or not isinstance(ttl_seconds, (int, float)):
+        raise ConfigError("ttl_seconds must be a number of seconds")
+    if not ttl_seconds > 0:
+        raise ConfigError(f"ttl_seconds must be a number of seconds above 0, not {ttl_seconds!r}")
+    if isinstance(tags, str):
+        raise InvalidTagError("tags must be a list, tuple or set of templates, not one text")
+    templates = tuple(tags)
+
+    def decorate(function: Callable[P, R], /) -> Cached[P, R]:
+        shape = _Shape(function, templates, key, cache)
+        build: Callable[[Any, _Shape, float], Any] = (
+            _asynchronous if inspect.iscoroutinefunction(function) else _synchronous
+        )
+        return cast("Cached[P, R]", build(function, shape, float(ttl_seconds)))
+
+    return decorate
+
+
+class _Shape:
+    """What the decorator knows about a function."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        templates: tuple[str, ...],
+        key: Callable[..., Any] | None,
+        cache: OptimizedCacheManager | None,
+    ) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        self.templates = _checked(templates, self.signature, function)
+        self.cache = cache
+        parameters = [
+            (name, int(p.kind), p.default is not p.empty, p.default)
+            for name, p in self.signature.parameters.items()
+        ]
+        self.calls = CachedCalls(
+            _unique_name(function), parameters, _is_method(function), key, cache, _MISS
+        )
+
+    def manager(self) -> OptimizedCacheManager:
+        return self.cache or get_cache_manager()
+
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
+        described = self.calls.describe(args, kwargs)
+        if described is None:
+            # Says what is wrong better than we could.
+            self.signature.bind(*args, **kwargs)
+            raise TypeError(f"arguments do not fit {self.function.__qualname__}()")
+        return described
+
+    def tags(self, args: tuple[Any, ...], kwargs: dict[str, Any], call_tag: str) -> list[str]:
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = bound.arguments
+        tags = [call_tag, "auth"]
+        for name, kind in IMPLIED_TAGS.items():
+            value = values.get(name)
+            if type(value) in (str, int, UUID) and value != "":
+                tags.append(f"{kind}:{value}")
+        tags.extend(template.format_map(values) for template in self.templates)
+        return tags
+
+    def info(self) -> CacheInfo:
+        hits, misses = self.calls.counts
+        manager = self.manager()
+        entries = len(manager.keys(self.calls.pattern, manager.config.max_entries))
+        return CacheInfo(hits, misses, manager.config.max_entries, entries)
+
+    def clear(self) -> int:
+        return self.manager().invalidate_by_pattern(self.calls.pattern)
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> int:
+        _, call_tag = self.describe(args, kwargs)
+        return self.manager().invalidate_by_tags([call_tag])
+
+
+def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
+    def load(args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        key, call_tag = shape.describe(args, kwargs)
+        tags = shape.tags(args, kwargs, call_tag)
+        work = functools.partial(function, *args, **kwargs)
+        return shape.manager().load_missing(key, work, ttl=ttl, tags=tags)
+
+    cached = CachedFunction(shape.calls, load)
+    functools.update_wrapper(cast("Any", cached), function)
+    return _with_methods(cached, shape)
+
+
+def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: float) -> Any:
+    probe = shape.calls.probe
+    miss = _MISS
+
+    # A function of Python's own, and not an object that behaves like one: that is what frameworks
+    # recognise as a coroutine function.
+    @functools.wraps(function)
+    async def cached(*args: Any, **kwargs: Any) -> Any:
+        value = probe(args, kwargs)
+        if value is not miss:
+            return value
+        key, call_tag = shape.describe(args, kwargs)
+        tags = shape.tags(args, kwargs, call_tag)
+        work = functools.partial(function, *args, **kwargs)
+        return await shape.manager().aload_missing(key, work, ttl=ttl, tags=tags)
+
+    return _with_methods(cached, shape)
+
+
+def _with_methods(cached: Any, shape: _Shape) -> Any:
+    cached.cache_info = shape.info
+    cached.cache_clear = shape.clear
+    cached.invalidate = shape.invalidate
+    return cached
+
+
+def _checked(
+    templates: tuple[str, ...], signature: inspect.Signature, function: Callable[..., Any]
+) -> tuple[str, ...]:
+    for template in templates:
+        if not isinstance(template, str):
+            raise InvalidTagError(f"a tag must be a str, not {type(template).__name__}")
+        try:
+            fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+        except ValueError as error:
+            raise InvalidTagError(f"tag {template!r:.80}: {error}") from None
+        for field in fields:
+            name = None if field is None else field.split(".")[0].split("[")[0]
+            if name is not None and name not in signature.parameters:
+                known = ", ".join(signature.parameters) or "none"
+                raise InvalidTagError(
+                    f"tag {template!r:.80}: {function.__qualname__}() has no parameter {name!r};"
+                    f" it has: {known}"
+                )
+    return templates
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Whether the first argument is the object a method is called on, and not an id."""
+    first = next(iter(inspect.signature(function).parameters), None)
+    outer = function.__qualname__.rpartition(".")[0]
+    return first in ("self", "cls") and bool(outer) and not outer.endswith("<locals>")
+
+
+_names_lock = threading.Lock()
+_names: dict[str, int] = {}
+
+
+def _unique_name(function: Callable[..., Any]) -> str:
+    """Name a function for its keys; a second function of the same name gets another one."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    with _names_lock:
+        number = _names[name] = _names.get(name, 0) + 1
+    return name if number == 1 else f"{name}#{number}"

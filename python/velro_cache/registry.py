@@ -1,0 +1,69 @@
+"""The one manager a process usually has."""
+
+import threading
+
+from velro_cache._engine import set_default_cache
+from velro_cache.config import OptimizedCacheConfig
+from velro_cache.exceptions import ConfigError
+from velro_cache.manager import OptimizedCacheManager
+
+__all__ = ["get_cache_manager", "start_cache_manager", "stop_cache_manager"]
+
+_lock = threading.Lock()
+_manager: OptimizedCacheManager | None = None
+
+
+def get_cache_manager(config: OptimizedCacheConfig | None = None) -> OptimizedCacheManager:
+    """Return the manager of this process; make it on the first call.
+
+    Args:
+        config: Settings for the first call; None: the defaults, or whatever the manager was made
+            with.
+
+    Returns:
+        The same manager every time, until ``stop_cache_manager()``.
+
+    Raises:
+        ConfigError: There is a manager already, and it was made with other settings.
+    """
+    global _manager
+    manager = _manager
+    if manager is None:
+        with _lock:
+            if _manager is None:
+                _manager = OptimizedCacheManager(config)
+                set_default_cache(_manager)
+            manager = _manager
+    if config is not None and config != manager.config:
+        raise ConfigError(
+            "there is a cache manager with other settings already; configure it in one place,"
+            " or build a second OptimizedCacheManager of your own"
+        )
+    return manager
+
+
+async def start_cache_manager(config: OptimizedCacheConfig | None = None) -> OptimizedCacheManager:
+    """Make the manager of this process if there is none, and start it.
+
+    Args:
+        config: As for :func:`get_cache_manager`.
+
+    Returns:
+        The started manager.
+
+    Raises:
+        ConfigError: There is a manager already, and it was made with other settings.
+    """
+    manager = get_cache_manager(config)
+    await manager.start()
+    return manager
+
+
+async def stop_cache_manager() -> None:
+    """Stop the manager of this process and forget it; the next one starts empty."""
+    global _manager
+    with _lock:
+        manager, _manager = _manager, None
+        set_default_cache(None)
+    if manager is not None:
+        await manager.stop()

@@ -1,0 +1,131 @@
+//! Time as the engine sees it: milliseconds since some start, never going back.
+//!
+//! The system clock is read at the kernel's tick (`CLOCK_MONOTONIC_COARSE`, 1 to 10 ms), because
+//! a precise reading costs as much as a whole lookup. [`Clock::deadline`] takes one tick off, so
+//! an entry can expire a tick early and never late.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Milliseconds on the engine's clock.
+pub type Millis = u64;
+
+/// Where the time comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The machine's monotonic clock.
+    #[default]
+    System,
+    /// A clock that stands still until it is told to move; for tests.
+    Manual(Arc<ManualClock>),
+}
+
+/// A clock moved by hand. Starts at zero.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2);
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// The time it shows.
+    pub fn now(&self) -> Millis {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock {
+    /// The time now.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        match self {
+            Self::System => system::now(),
+            Self::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// When something that begins now and may last `ttl` must end.
+    #[must_use]
+    pub fn deadline(&self, now: Millis, ttl: Duration) -> Millis {
+        let tick = match self {
+            Self::System => system::tick(),
+            Self::Manual(_) => 0,
+        };
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        now.saturating_add(ttl.saturating_sub(tick))
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use super::Millis;
+    use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+    use std::sync::OnceLock;
+
+    fn millis(time: Timespec) -> Millis {
+        (time.tv_sec as u64).wrapping_mul(1000) + time.tv_nsec as u64 / 1_000_000
+    }
+
+    #[inline]
+    pub(super) fn now() -> Millis {
+        millis(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    /// Largest amount by which a reading may lag behind, rounded up.
+    pub(super) fn tick() -> Millis {
+        static TICK: OnceLock<Millis> = OnceLock::new();
+        *TICK.get_or_init(|| millis(clock_getres(ClockId::MonotonicCoarse)) + 1)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use super::Millis;
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    pub(super) fn now() -> Millis {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_millis() as Millis
+    }
+
+    pub(super) fn tick() -> Millis {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_clock_does_not_go_back() {
+        let clock = Clock::System;
+        let first = clock.now();
+        assert!((0..10_000).all(|_| clock.now() >= first));
+    }
+
+    #[test]
+    fn deadline_errs_on_the_early_side() {
+        let clock = Clock::System;
+        let ttl = Duration::from_secs(1);
+        let deadline = clock.deadline(5_000, ttl);
+        assert!(deadline < 6_000 && deadline >= 5_900, "{deadline}");
+        assert_eq!(clock.deadline(5_000, Duration::ZERO), 5_000);
+    }
+
+    #[test]
+    fn manual_clock_moves_only_by_hand() {
+        let hand = Arc::new(ManualClock::default());
+        let clock = Clock::Manual(Arc::clone(&hand));
+        assert_eq!(clock.now(), 0);
+        hand.advance(Duration::from_millis(1500));
+        assert_eq!(clock.now(), 1500);
+        assert_eq!(clock.deadline(1500, Duration::from_secs(1)), 2500);
+    }
+}

@@ -1,0 +1,213 @@
+//! How ids become parts of keys and tags.
+//!
+//! An id is escaped like a URL component: the characters that mean something in a key, a tag or
+//! a wildcard (`: * ? [ ] %` and control characters) become `%XX`. So no id can end its own
+//! segment, add another one or widen a wildcard, and two ids that differ stay different.
+//!
+//! A UUID has one spelling here, the lower-case one with hyphens, however it was written.
+
+use smallvec::SmallVec;
+
+/// Text of a key or a tag under construction; nearly always short enough to stay on the stack.
+pub type Text = SmallVec<[u8; 192]>;
+
+const ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[0x7F] = true;
+    let special = b":*?[]%";
+    let mut at = 0;
+    while at < special.len() {
+        table[special[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends an id to a key: a UUID in its one spelling, anything else escaped.
+#[inline]
+pub fn push_id(id: &[u8], out: &mut Text) {
+    match canonical_uuid(id) {
+        Some(uuid) => out.extend_from_slice(&uuid),
+        None => push_escaped(id, out),
+    }
+}
+
+/// Appends the 128 bits of a UUID in their one spelling.
+pub fn push_uuid(bits: u128, out: &mut Text) {
+    let digits = bits.to_be_bytes();
+    for (at, byte) in digits.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.push(b'-');
+        }
+        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
+/// Writes a tag in the form all spellings of it share.
+///
+/// What follows the first `:` is an id. Unlike in a key, 32 hexadecimal digits without hyphens
+/// count as a UUID too: merging two tags can only invalidate more, never less.
+pub fn push_tag(tag: &[u8], out: &mut Text) {
+    let Some(colon) = tag.iter().position(|&byte| byte == b':') else {
+        return out.extend_from_slice(tag);
+    };
+    let (kind, id) = (&tag[..=colon], &tag[colon + 1..]);
+    out.extend_from_slice(kind);
+    match bare_uuid(id) {
+        Some(bits) => push_uuid(bits, out),
+        None => push_id(id, out),
+    }
+}
+
+/// Writes the tag of a segment that stands in a key already, and is therefore escaped.
+pub(super) fn push_tag_of_segment(kind: &[u8], segment: &[u8], out: &mut Text) {
+    out.extend_from_slice(kind);
+    out.push(b':');
+    match bare_uuid(segment) {
+        Some(bits) => push_uuid(bits, out),
+        None => match canonical_uuid(segment) {
+            Some(uuid) => out.extend_from_slice(&uuid),
+            None => out.extend_from_slice(segment),
+        },
+    }
+}
+
+/// A key or wildcard with every segment that is a UUID in its one spelling; `None` where that
+/// changes nothing.
+#[must_use]
+pub fn with_canonical_uuids(key: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Text::new();
+    for (at, segment) in key.split(|&byte| byte == b':').enumerate() {
+        if at > 0 {
+            out.push(b':');
+        }
+        match (bare_uuid(segment), canonical_uuid(segment)) {
+            (Some(bits), _) => push_uuid(bits, &mut out),
+            (None, Some(uuid)) => out.extend_from_slice(&uuid),
+            (None, None) => out.extend_from_slice(segment),
+        }
+    }
+    (out.as_slice() != key).then(|| out.to_vec())
+}
+
+#[inline]
+fn push_escaped(id: &[u8], out: &mut Text) {
+    if !id.iter().any(|&byte| ESCAPED[usize::from(byte)]) {
+        return out.extend_from_slice(id);
+    }
+    for &byte in id {
+        if ESCAPED[usize::from(byte)] {
+            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+            out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+/// The one spelling of a UUID written with hyphens, in any case, bare, in braces or as a URN.
+#[inline]
+fn canonical_uuid(id: &[u8]) -> Option<[u8; 36]> {
+    let digits: &[u8; 36] = match id.len() {
+        36 => id.try_into().ok()?,
+        38 => id.strip_prefix(b"{")?.strip_suffix(b"}")?.try_into().ok()?,
+        45 if id[..9].eq_ignore_ascii_case(b"urn:uuid:") => id[9..].try_into().ok()?,
+        _ => return None,
+    };
+    let shaped = digits.iter().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    });
+    shaped.then(|| digits.map(|byte| byte.to_ascii_lowercase()))
+}
+
+fn bare_uuid(id: &[u8]) -> Option<u128> {
+    let text = std::str::from_utf8(id).ok().filter(|text| text.len() == 32)?;
+    // from_str_radix alone would take a leading `+`.
+    if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        u128::from_str_radix(text, 16).ok()
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UUID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+
+    fn key(id: &str) -> String {
+        let mut out = Text::new();
+        push_id(id.as_bytes(), &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    fn tag(text: &str) -> String {
+        let mut out = Text::new();
+        push_tag(text.as_bytes(), &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn special_characters_are_escaped() {
+        assert_eq!(key("a:b*c?d[e]f%g\0h"), "a%3Ab%2Ac%3Fd%5Be%5Df%25g%00h");
+        assert_eq!(key("näh 😀"), "näh 😀");
+    }
+
+    #[test]
+    fn every_spelling_of_a_uuid_is_one_key() {
+        for spelling in [
+            UUID.to_owned(),
+            UUID.to_uppercase(),
+            format!("{{{UUID}}}"),
+            format!("urn:uuid:{UUID}"),
+            format!("URN:UUID:{}", UUID.to_uppercase()),
+        ] {
+            assert_eq!(key(&spelling), UUID, "{spelling}");
+        }
+        let mut out = Text::new();
+        push_uuid(0x0f8f_ad5b_d9cb_469f_a165_7086_7728_950e, &mut out);
+        assert_eq!(out.as_slice(), UUID.as_bytes());
+    }
+
+    #[test]
+    fn tags_also_merge_a_uuid_without_hyphens() {
+        assert_eq!(tag(&format!("user:{}", UUID.replace('-', ""))), format!("user:{UUID}"));
+        assert_eq!(tag(&format!("user:{}", UUID.to_uppercase())), format!("user:{UUID}"));
+        assert_eq!(tag("user:a:b"), "user:a%3Ab");
+        assert_eq!(tag("auth"), "auth");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_uuid_stays_as_it_is() {
+        assert_eq!(
+            key("0f8fad5b_d9cb-469f-a165-70867728950e"),
+            "0f8fad5b_d9cb-469f-a165-70867728950e"
+        );
+        assert_eq!(
+            tag("user:+f8fad5bd9cb469fa16570867728950e"),
+            "user:+f8fad5bd9cb469fa16570867728950e"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn different_ids_stay_different(a in "\\PC{0,12}", b in "[:*?%\\[\\]a\\x00]{0,12}") {
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+        }
+
+        #[test]
+        fn escaped_ids_hold_nothing_special(id in "[:*?%\\[\\]a-c\\x00-\\x1f]{0,20}") {
+            prop_assert!(!key(&id).contains([':', '*', '?', '[', ']', '\0']));
+        }
+    }
+}

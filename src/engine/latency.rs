@@ -1,0 +1,118 @@
+//! How long lookups take, measured on a few of them.
+//!
+//! Reading a precise clock twice costs more than the lookup it would time, so one lookup in
+//! [`SAMPLE_EVERY`] is timed. The percentiles are those of the timed ones.
+
+use crate::sync::Mutex;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// One lookup in this many is timed.
+pub const SAMPLE_EVERY: u32 = 128;
+
+/// Longest time told apart, in nanoseconds: ten seconds.
+const MOST_NANOS: u64 = 10_000_000_000;
+
+/// Percentiles of the timed lookups, in nanoseconds; zero while there are none.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct LatencySummary {
+    /// Lookups timed.
+    pub samples: u64,
+    /// Arithmetic mean.
+    pub mean_ns: f64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 99th percentile.
+    pub p99_ns: u64,
+    /// 99.9th percentile.
+    pub p999_ns: u64,
+    /// Longest.
+    pub max_ns: u64,
+}
+
+/// Collects times.
+#[derive(Debug)]
+pub struct Latency {
+    until_next: AtomicU32,
+    histogram: Mutex<Option<Histogram<u64>>>,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Latency {
+    /// An empty collection.
+    #[must_use]
+    pub fn new() -> Self {
+        // Two significant digits. The bounds are constants the constructor accepts; should it
+        // ever not, lookups go untimed rather than unanswered.
+        let histogram = Histogram::new_with_bounds(1, MOST_NANOS, 2).ok();
+        Self { until_next: AtomicU32::new(0), histogram: Mutex::new(histogram) }
+    }
+
+    /// Whether the lookup about to begin should be timed.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        // A load and a store, not an atomic addition: two threads that meet here may time one
+        // lookup more or less, and nobody waits for the other's cache line.
+        let count = self.until_next.load(Ordering::Relaxed);
+        self.until_next.store(count.wrapping_add(1), Ordering::Relaxed);
+        count.is_multiple_of(SAMPLE_EVERY)
+    }
+
+    /// Notes the time of one lookup.
+    pub fn record(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(MOST_NANOS);
+        if let Some(histogram) = self.histogram.lock().as_mut() {
+            histogram.saturating_record(nanos);
+        }
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn summary(&self) -> LatencySummary {
+        self.histogram.lock().as_ref().filter(|h| !h.is_empty()).map_or_else(
+            LatencySummary::default,
+            |histogram| LatencySummary {
+                samples: histogram.len(),
+                mean_ns: histogram.mean(),
+                p50_ns: histogram.value_at_quantile(0.5),
+                p99_ns: histogram.value_at_quantile(0.99),
+                p999_ns: histogram.value_at_quantile(0.999),
+                max_ns: histogram.max(),
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lookup_in_many_is_due() {
+        let latency = Latency::new();
+        let due = (0..SAMPLE_EVERY * 10).filter(|_| latency.is_due()).count();
+        assert_eq!(due, 10);
+    }
+
+    #[test]
+    fn percentiles_are_those_recorded() {
+        let latency = Latency::new();
+        assert_eq!(latency.summary().samples, 0);
+        for nanos in 1..=1000 {
+            latency.record(Duration::from_nanos(nanos));
+        }
+        let summary = latency.summary();
+        assert_eq!(summary.samples, 1000);
+        assert!((495..=510).contains(&summary.p50_ns), "{summary:?}");
+        assert!((985..=1000).contains(&summary.p99_ns), "{summary:?}");
+        latency.record(Duration::from_secs(100));
+        assert!(latency.summary().max_ns >= MOST_NANOS / 2);
+    }
+}

@@ -1,0 +1,32 @@
+//! The cache itself, in plain Rust: no Python, no I/O, no thread of its own.
+//!
+//! A [`Store`] hashes a key to a shard; a shard is a table of rows with an eviction policy;
+//! values are opaque. Everything here may be called from any thread. No value is dropped and no
+//! foreign code runs while a lock is held: whatever leaves the store is handed back to the
+//! caller as [`Garbage`].
+//!
+//! * [`config`] — sizes and limits;
+//! * [`clock`] — time, coarse and cheap, or set by hand;
+//! * [`ids`] — how ids become parts of keys and tags without being able to forge others;
+//! * [`keys`] — the eight kinds of authorization keys;
+//! * `row`, `shard`, [`store`] — one entry, one locked table, all of them;
+//! * [`policy`] — which entry goes when the store is full;
+//! * [`stats`], [`latency`] — what happened, and how long it took;
+//! * [`compress`] — large values as fewer bytes.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod compress;
+pub mod config;
+pub mod ids;
+pub mod keys;
+pub mod latency;
+pub mod policy;
+mod row;
+mod shard;
+pub mod stats;
+pub mod store;
+
+pub use config::EngineConfig;
+pub use store::{Garbage, Inserted, Lookup, NewEntry, Outcome, Store};

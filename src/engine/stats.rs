@@ -1,0 +1,63 @@
+//! What happened, in numbers.
+
+use super::keys::FAMILIES;
+use serde::Serialize;
+
+/// Counters of one shard; plain integers, written under its lock.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Counters {
+    /// Lookups answered from memory.
+    pub hits: u64,
+    /// Lookups that were not.
+    pub misses: u64,
+    /// Entries stored, overwrites included.
+    pub sets: u64,
+    /// Entries that left because room was needed.
+    pub evictions: u64,
+    /// Entries that left because their time was over.
+    pub expirations: u64,
+    /// Entries that left because they were invalidated or deleted.
+    pub invalidations: u64,
+    /// Values refused because an invalidation came while they were being loaded.
+    pub stale_rejects: u64,
+    /// Values refused because they are larger than a shard may hold.
+    pub oversize_rejects: u64,
+    /// Hits by family of key.
+    pub family_hits: [u64; FAMILIES],
+    /// Misses by family of key.
+    pub family_misses: [u64; FAMILIES],
+}
+
+impl Counters {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.sets += other.sets;
+        self.evictions += other.evictions;
+        self.expirations += other.expirations;
+        self.invalidations += other.invalidations;
+        self.stale_rejects += other.stale_rejects;
+        self.oversize_rejects += other.oversize_rejects;
+        for (mine, theirs) in self.family_hits.iter_mut().zip(other.family_hits) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.family_misses.iter_mut().zip(other.family_misses) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// All figures of a store at about one moment: each shard is read at a moment of its own.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Snapshot {
+    /// Sums over all shards.
+    pub counters: Counters,
+    /// Entries held, those included that expired and were not yet swept.
+    pub entries: usize,
+    /// Bytes held, own overhead included.
+    pub bytes: usize,
+    /// Operations given up because a lock took longer than `lock_timeout`.
+    pub lock_timeouts: u64,
+    /// Time of sampled lookups.
+    pub latency: super::latency::LatencySummary,
+}

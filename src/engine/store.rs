@@ -1,0 +1,390 @@
+//! All shards together: the engine's public face.
+
+use super::clock::{Clock, Millis};
+use super::config::{ConfigError, EngineConfig};
+use super::keys;
+use super::latency::Latency;
+use super::row::{Row, weigh};
+use super::shard::{Found, Leaving, NewRow, Shard};
+use super::stats::Snapshot;
+use crate::invalidation::pattern::{Pattern, Reach};
+use crate::invalidation::slots::{self, SlotList};
+use crate::invalidation::{InvalidationTable, Slot, Stamp};
+use crate::sync::{Mutex, MutexGuard};
+use ahash::RandomState;
+use smallvec::SmallVec;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Values that left the store. Dropping them is up to the caller, who holds no lock.
+pub type Garbage<V> = SmallVec<[V; 2]>;
+
+/// Answer to a lookup.
+#[derive(Debug)]
+#[must_use]
+pub enum Lookup<R, V> {
+    /// Served from memory.
+    Hit(R),
+    /// Not to be served. With the value that was found outdated and has left, if any.
+    Miss(Option<V>),
+}
+
+/// A value to be stored.
+#[derive(Debug)]
+pub struct NewEntry<'a, V> {
+    /// Bytes of the key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: V,
+    /// Bytes the value takes.
+    pub value_bytes: usize,
+    /// How long it may be served.
+    pub ttl: Duration,
+    /// Weight on survival; 1 is ordinary.
+    pub priority: u8,
+    /// [`Store::snapshot`] as it was before the value was read.
+    pub stamp: Stamp,
+    /// What else can invalidate it, besides its key and the prefixes of its key.
+    pub tag_slots: &'a [Slot],
+}
+
+/// What became of a value to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there. That does not promise it stays: room may be needed the next moment.
+    Stored,
+    /// It is larger than the store may hold. Nothing was evicted for it; an older value of the
+    /// same key is gone, since it no longer is what the caller wants found.
+    TooLarge,
+    /// Something it depends on was invalidated after its stamp.
+    Stale,
+    /// The lock was not to be had in time.
+    Busy,
+}
+
+/// Outcome of an insertion, with the values that left because of it.
+#[derive(Debug)]
+pub struct Inserted<V> {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Replaced, evicted or refused values.
+    pub garbage: Garbage<V>,
+}
+
+/// A concurrent table with lives, bounds and invalidation.
+///
+/// Consistency: an operation on one key sees all operations on that key that ended before it
+/// began, whichever thread they ran on. When an invalidation has returned, no lookup that begins
+/// later is answered by what it covered, and no load that began before it can store its value.
+#[derive(Debug)]
+pub struct Store<V> {
+    shards: Box<[Mutex<Shard<V>>]>,
+    shard_bits: u32,
+    hasher: RandomState,
+    clock: Clock,
+    table: Arc<InvalidationTable>,
+    latency: Latency,
+    lock_timeout: Duration,
+    lock_timeouts: AtomicU64,
+    batch_size: usize,
+}
+
+impl<V> Store<V> {
+    /// Builds an empty store.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    pub fn new(
+        config: &EngineConfig,
+        clock: Clock,
+        table: Arc<InvalidationTable>,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let count = config.effective_shards();
+        let shards = (0..count).map(|_| {
+            let entries = config.max_entries / count;
+            let bytes = config.max_bytes / count;
+            Mutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1)))
+        });
+        Ok(Self {
+            shards: shards.collect(),
+            shard_bits: count.ilog2(),
+            hasher: RandomState::new(),
+            clock,
+            table,
+            latency: Latency::new(),
+            lock_timeout: config.lock_timeout,
+            lock_timeouts: AtomicU64::new(0),
+            batch_size: config.batch_size,
+        })
+    }
+
+    /// Looks a key up. `read` is called under the lock: it must be quick and must not call back.
+    #[inline]
+    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
+        if self.latency.is_due() { self.timed_get(key, read) } else { self.untimed_get(key, read) }
+    }
+
+    /// The clock of invalidations, to be read *before* reading what will be stored.
+    #[inline]
+    pub fn snapshot(&self) -> Stamp {
+        self.table.now()
+    }
+
+    /// Whether a lookup would be a hit; leaves no trace in statistics or policy.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        let now = self.clock.now();
+        self.shard(hash).lock().peek(hash, key, now, &self.table).is_some()
+    }
+
+    /// Stores a value under its key, replacing what is there. Amortised `O(1)` plus the slots.
+    pub fn insert(&self, entry: NewEntry<'_, V>) -> Inserted<V> {
+        let hash = self.hash(entry.key);
+        let mut slots = SlotList::new();
+        keys::push_slots_of_key(entry.key, &mut slots);
+        entry.tag_slots.iter().for_each(|&slot| keys::push_once(slot, &mut slots));
+        let weight = weigh::<V>(entry.key, &slots, entry.value_bytes);
+        let Some(mut shard) = self.try_shard(hash) else {
+            return Inserted::refused(Outcome::Busy, entry.value);
+        };
+        // Before the check; see `Row::checked_at`.
+        let checked_at = self.table.now();
+        if !self.table.may_store(entry.key, entry.stamp, &slots) {
+            shard.counters.stale_rejects += 1;
+            drop(shard);
+            return Inserted::refused(Outcome::Stale, entry.value);
+        }
+        let fitting = u32::try_from(weight).ok().filter(|_| weight <= shard.max_bytes());
+        let Some(weight) = fitting else {
+            let replaced = shard.discard(hash, entry.key);
+            shard.counters.oversize_rejects += 1;
+            drop(shard);
+            let mut inserted = Inserted::refused(Outcome::TooLarge, entry.value);
+            inserted.garbage.extend(replaced);
+            return inserted;
+        };
+        let now = self.clock.now();
+        let row = NewRow {
+            hash,
+            key: entry.key,
+            slots: &slots,
+            value: entry.value,
+            weight,
+            deadline: self.clock.deadline(now, entry.ttl),
+            stamp: entry.stamp,
+            checked_at,
+            priority: entry.priority,
+        };
+        let garbage = shard.set(row, now, &self.table);
+        Inserted { outcome: Outcome::Stored, garbage }
+    }
+
+    /// Removes one key and keeps loads of it that are under way from storing it. Returns
+    /// whether it could still have been served, and its value.
+    pub fn delete(&self, key: &[u8]) -> (bool, Option<V>) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).lock();
+        // Counted before the slot is raised: afterwards the row is invalid in any case.
+        let deleted = shard.delete(hash, key, self.clock.now(), &self.table);
+        self.table.invalidate_slots(&[slots::of_key(key)]);
+        deleted
+    }
+
+    /// Invalidates everything that depends on one of these slots. Effective at once and for all
+    /// when the table is raised; the walk that follows (`O(entries)`) gives the memory back.
+    /// Returns how many live entries that were, and the values.
+    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<V>) {
+        let live_before = self.table.now();
+        self.table.invalidate_slots(slots);
+        self.remove_where(|row, now, table| {
+            let hit = row.slots.iter().any(|slot| slots.contains(slot));
+            (hit && !table.is_current(row.stamp, &row.slots)).then(|| {
+                let was_live = now < row.deadline && row.stamp <= live_before;
+                if was_live { Leaving::Invalidated } else { Leaving::Expired }
+            })
+        })
+    }
+
+    /// Invalidates every key that fits a wildcard (see [`crate::invalidation::pattern`]).
+    /// Returns how many live entries that were, and the values.
+    pub fn invalidate_pattern(&self, text: &[u8]) -> (usize, Vec<V>) {
+        let pattern = Pattern::new(text);
+        match pattern.reach() {
+            Reach::Everything => self.clear(),
+            Reach::Key(key) => {
+                let (live, value) = self.delete(&key);
+                (usize::from(live), value.into_iter().collect())
+            }
+            Reach::Prefix(prefix) => match slots::of_prefix(&prefix) {
+                Some(slot) => self.invalidate_slots(&[slot]),
+                None => self.invalidate_scattered(&pattern, text),
+            },
+            Reach::Scattered => self.invalidate_scattered(&pattern, text),
+        }
+    }
+
+    fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<V>) {
+        self.table.invalidate_pattern(text);
+        self.remove_where(|row, now, _| {
+            pattern
+                .matches(&row.key)
+                .then(|| if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired })
+        })
+    }
+
+    /// Invalidates everything and gives the memory back. Returns how many live
+    /// entries that were, and the values.
+    pub fn clear(&self) -> (usize, Vec<V>) {
+        self.table.invalidate_all();
+        let now = self.clock.now();
+        let (mut live, mut values) = (0, Vec::new());
+        for shard in &self.shards {
+            // One statement: the lock is gone before a key or a list is freed.
+            let rows = shard.lock().clear();
+            for row in rows.into_iter().flatten() {
+                live += usize::from(now < row.deadline);
+                values.push(row.value);
+            }
+        }
+        (live, values)
+    }
+
+    /// Removes what can never be served again. Returns the values.
+    pub fn sweep(&self) -> Vec<V> {
+        let swept = self.remove_where(|row, now, table| {
+            if now >= row.deadline {
+                return Some(Leaving::Expired);
+            }
+            let clock = table.now();
+            (!row.is_valid(table, clock)).then_some(Leaving::Invalidated)
+        });
+        swept.1
+    }
+
+    /// Entries held, those included that expired and were not yet swept.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Up to `limit` keys of live entries that fit a wildcard. `O(entries)`.
+    pub fn keys(&self, pattern: &[u8], limit: usize) -> Vec<Box<[u8]>> {
+        let pattern = Pattern::new(pattern);
+        let now = self.clock.now();
+        let mut keys = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let fitting = shard.rows().filter(|row| {
+                now < row.deadline
+                    && pattern.matches(&row.key)
+                    && self.table.is_current(row.stamp, &row.slots)
+            });
+            keys.extend(fitting.take(limit - keys.len()).map(|row| row.key.clone()));
+        }
+        keys
+    }
+
+    /// All figures. `O(shards)`.
+    pub fn stats(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            latency: self.latency.summary(),
+            lock_timeouts: self.lock_timeouts.load(Ordering::Relaxed),
+            ..Snapshot::default()
+        };
+        for shard in &self.shards {
+            let shard = shard.lock();
+            snapshot.counters.add(&shard.counters);
+            snapshot.entries += shard.len();
+            snapshot.bytes += shard.bytes();
+        }
+        snapshot
+    }
+
+    #[cold]
+    fn timed_get<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
+        let start = Instant::now();
+        let answer = self.untimed_get(key, read);
+        self.latency.record(start.elapsed());
+        answer
+    }
+
+    #[inline]
+    fn untimed_get<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
+        let hash = self.hash(key);
+        let now = self.clock.now();
+        let Some(mut shard) = self.try_shard(hash) else { return Lookup::Miss(None) };
+        match shard.lookup(hash, key, now, &self.table, read) {
+            Found::Hit(answer) => Lookup::Hit(answer),
+            Found::Outdated(value) => Lookup::Miss(Some(value)),
+            Found::Absent => Lookup::Miss(None),
+        }
+    }
+
+    /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which
+    /// `why` gives a reason.
+    fn remove_where(
+        &self,
+        why: impl Fn(&mut Row<V>, Millis, &InvalidationTable) -> Option<Leaving>,
+    ) -> (usize, Vec<V>) {
+        let now = self.clock.now();
+        let (mut removed, mut values) = (0, Vec::new());
+        for shard in &self.shards {
+            let mut from = 0;
+            loop {
+                let mut shard = shard.lock();
+                if from >= shard.places() {
+                    break;
+                }
+                let to = from.saturating_add(self.batch_size);
+                removed +=
+                    shard.remove_where(from, to, |row| why(row, now, &self.table), &mut values);
+                from = to;
+            }
+        }
+        (removed, values)
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// The index of a shard uses the low bits of a hash and the top seven; these are between.
+    #[inline]
+    fn shard(&self, hash: u64) -> &Mutex<Shard<V>> {
+        let number = (hash >> 32) as usize & ((1 << self.shard_bits) - 1);
+        &self.shards[number]
+    }
+
+    #[inline]
+    fn try_shard(&self, hash: u64) -> Option<MutexGuard<'_, Shard<V>>> {
+        let guard = self.shard(hash).try_lock_for(self.lock_timeout);
+        if guard.is_none() {
+            self.lock_timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+        guard
+    }
+
+    /// Checks everything that must hold inside. For tests.
+    #[cfg(any(test, debug_assertions))]
+    pub fn validate(&self) {
+        for shard in &self.shards {
+            shard.lock().validate();
+        }
+    }
+}
+
+impl<V> Inserted<V> {
+    fn refused(outcome: Outcome, value: V) -> Self {
+        Self { outcome, garbage: smallvec::smallvec![value] }
+    }
+}

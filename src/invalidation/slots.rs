@@ -1,0 +1,142 @@
+//! Which slots of the table a key, a prefix of a key or a tag stands for.
+//!
+//! The slots are divided into regions by what they stand for, so that a fine-grained
+//! invalidation (one key) can never hit the slot of a coarse one (everything below `auth:`),
+//! which would empty half the cache by accident.
+//!
+//! The hash has a fixed seed: processes that share a table, and later versions of this library,
+//! must agree on it. [`HASH_VERSION`] names it; change one and you must change the other.
+
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+use std::hash::Hasher as _;
+
+/// Number of a slot in the table.
+pub type Slot = u32;
+
+/// Slots an entry depends on. Typical: a key of six segments with four tags has ten.
+pub type SlotList = SmallVec<[Slot; 16]>;
+
+/// Names the hash and the layout of the regions; part of what processes must agree on.
+pub const HASH_VERSION: u32 = 1;
+
+/// Prefixes of this many segments and fewer have slots. Deeper ones are reached through the
+/// pattern log. Every kind of key this package builds itself is shallower.
+pub const MAX_PREFIX_DEPTH: usize = 8;
+
+/// All slots of a table.
+pub const SLOT_COUNT: u32 = 1 << 18;
+
+#[derive(Clone, Copy)]
+struct Region {
+    start: u32,
+    len: u32,
+}
+
+// Few distinct names, rarely invalidated, each covering very many entries: small regions.
+const PREFIX_OF_1: Region = Region { start: 0, len: 1 << 10 };
+const PREFIX_OF_2: Region = Region { start: 1 << 10, len: 1 << 12 };
+const PLAIN_TAG: Region = Region { start: 5 << 10, len: 1 << 12 };
+// One id each (`auth:gen:{id}`, `user:{id}`): as many names as users and resources.
+const PREFIX_OF_3: Region = Region { start: 9 << 10, len: 1 << 15 };
+const DEEP_PREFIX: Region = Region { start: 41 << 10, len: 1 << 15 };
+const ID_TAG: Region = Region { start: 73 << 10, len: 1 << 16 };
+// One per entry, bumped by every delete: all that is left.
+const WHOLE_KEY: Region = Region { start: 137 << 10, len: SLOT_COUNT - (137 << 10) };
+
+/// The slot of one whole key.
+#[must_use]
+pub fn of_key(key: &[u8]) -> Slot {
+    locate(WHOLE_KEY, b"k", key)
+}
+
+/// The slot of a tag. Tags of the form `kind:id` and plain ones live in different regions.
+#[must_use]
+pub fn of_tag(tag: &[u8]) -> Slot {
+    locate(if tag.contains(&b':') { ID_TAG } else { PLAIN_TAG }, b"t", tag)
+}
+
+/// The slot of everything below a prefix, given without its closing `:`.
+///
+/// Returns `None` where the prefix is deeper than [`MAX_PREFIX_DEPTH`].
+#[must_use]
+pub fn of_prefix(prefix: &[u8]) -> Option<Slot> {
+    let depth = 1 + prefix.iter().filter(|&&byte| byte == b':').count();
+    (depth <= MAX_PREFIX_DEPTH).then(|| of_prefix_at(depth, prefix))
+}
+
+/// Appends the slots a key depends on by itself: the whole key and each of its prefixes.
+pub fn push_key(key: &[u8], slots: &mut SlotList) {
+    slots.push(of_key(key));
+    let colons = key.iter().enumerate().filter(|&(_, &byte)| byte == b':');
+    for (depth, (end, _)) in (1..=MAX_PREFIX_DEPTH).zip(colons) {
+        slots.push(of_prefix_at(depth, &key[..end]));
+    }
+}
+
+fn of_prefix_at(depth: usize, prefix: &[u8]) -> Slot {
+    let region = match depth {
+        1 => PREFIX_OF_1,
+        2 => PREFIX_OF_2,
+        3 => PREFIX_OF_3,
+        _ => DEEP_PREFIX,
+    };
+    locate(region, b"p", prefix)
+}
+
+fn locate(region: Region, kind: &[u8], name: &[u8]) -> Slot {
+    let mut hasher = SipHasher13::new();
+    hasher.write(kind);
+    hasher.write(name);
+    // Multiply-shift instead of a remainder: any region length, no bias worth speaking of.
+    let scaled = (u128::from(hasher.finish()) * u128::from(region.len)) >> 64;
+    region.start + scaled as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_fill_the_table_without_overlap() {
+        let regions =
+            [PREFIX_OF_1, PREFIX_OF_2, PLAIN_TAG, PREFIX_OF_3, DEEP_PREFIX, ID_TAG, WHOLE_KEY];
+        let mut next = 0;
+        for region in regions {
+            assert_eq!(region.start, next);
+            next = region.start + region.len;
+        }
+        assert_eq!(next, SLOT_COUNT);
+    }
+
+    #[test]
+    fn hash_is_the_one_other_processes_use() {
+        // Written down: a change here silently splits processes that share a table.
+        assert_eq!(HASH_VERSION, 1);
+        assert_eq!(of_key(b"auth:user:1:profile"), 142_149);
+        assert_eq!(of_tag(b"user:1"), 120_411);
+        assert_eq!(of_prefix(b"auth:user:1"), Some(13_226));
+    }
+
+    #[test]
+    fn key_depends_on_itself_and_each_prefix() {
+        let mut slots = SlotList::new();
+        push_key(b"auth:user:1:profile", &mut slots);
+        let wanted = [
+            of_key(b"auth:user:1:profile"),
+            of_prefix(b"auth").unwrap(),
+            of_prefix(b"auth:user").unwrap(),
+            of_prefix(b"auth:user:1").unwrap(),
+        ];
+        assert_eq!(slots.as_slice(), wanted);
+    }
+
+    #[test]
+    fn prefixes_deeper_than_the_limit_have_no_slot() {
+        assert!(of_prefix(b"1:2:3:4:5:6:7:8").is_some());
+        assert!(of_prefix(b"1:2:3:4:5:6:7:8:9").is_none());
+        let mut slots = SlotList::new();
+        push_key(&b":".repeat(1000), &mut slots);
+        assert_eq!(slots.len(), 1 + MAX_PREFIX_DEPTH);
+    }
+}

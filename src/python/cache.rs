@@ -1,0 +1,603 @@
+//! `CacheCore`: the store behind a Python object. Convert, call, convert back.
+//!
+//! The lookups that decide the speed of a service are in [`super::hot`]; everything else here.
+
+use super::clock::PyManualClock;
+use super::errors::{CacheStoppedError, ConfigError};
+use super::prepared::PreparedEntry;
+use super::text;
+use super::value::{self, CachedValue, Frozen, Storage};
+use crate::engine::clock::Clock;
+use crate::engine::ids::{self, Text};
+use crate::engine::keys::{self, KeyKind, Life};
+use crate::engine::{EngineConfig, NewEntry, Outcome, Store, policy::PolicyKind};
+use crate::invalidation::slots::SlotList;
+use crate::invalidation::{InvalidationTable, Stamp};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Settings as the Python side hands them over, checked there already.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    max_size_mb: usize,
+    max_entries: usize,
+    default_ttl_seconds: f64,
+    max_ttl_seconds: f64,
+    auth_ttl_seconds: f64,
+    uuid_validation_ttl_seconds: f64,
+    eviction_policy: PolicyKind,
+    eviction_batch_size: usize,
+    compression_enabled: bool,
+    compression_threshold_bytes: usize,
+    lock_timeout_seconds: f64,
+    isolation: String,
+    /// Locks; more than one only where threads run at once.
+    shards: usize,
+}
+
+/// Lives in effect.
+#[derive(Debug)]
+struct Lives {
+    default: Duration,
+    longest: Duration,
+    authorization: Duration,
+    uuid_validation: Duration,
+}
+
+/// What a `CacheCore` and the decorated functions bound to it share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) store: Store<CachedValue>,
+    lives: Lives,
+    storage: Storage,
+    stopped: AtomicBool,
+}
+
+/// Priorities a caller may give.
+const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=10;
+
+/// Entries from which an invalidation lets other threads run while it walks.
+const DETACH_FROM: usize = 2_000;
+
+impl Inner {
+    fn new(settings: &Settings, clock: Clock) -> PyResult<Self> {
+        let seconds = |seconds: f64| {
+            Duration::try_from_secs_f64(seconds).map_err(|e| ConfigError::new_err(e.to_string()))
+        };
+        let config = EngineConfig {
+            max_entries: settings.max_entries,
+            max_bytes: settings.max_size_mb.saturating_mul(1 << 20),
+            policy: settings.eviction_policy,
+            shards: settings.shards,
+            lock_timeout: seconds(settings.lock_timeout_seconds)?,
+            batch_size: settings.eviction_batch_size,
+        };
+        let table = Arc::new(InvalidationTable::new());
+        Ok(Self {
+            store: Store::new(&config, clock, table)?,
+            lives: Lives {
+                default: seconds(settings.default_ttl_seconds)?,
+                longest: seconds(settings.max_ttl_seconds)?,
+                authorization: seconds(settings.auth_ttl_seconds)?,
+                uuid_validation: seconds(settings.uuid_validation_ttl_seconds)?,
+            },
+            storage: Storage {
+                shared: settings.isolation == "shared",
+                compress_from: settings
+                    .compression_enabled
+                    .then_some(settings.compression_threshold_bytes),
+            },
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Refuses work after `stop()`. Lookups need not ask on a hit: a stopped store is empty.
+    pub(super) fn check_open(&self) -> PyResult<()> {
+        if self.is_stopped() { Err(stopped_error()) } else { Ok(()) }
+    }
+
+    /// Whether `stop()` was called.
+    #[inline]
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The life of an entry: what the caller asks for, cut to the longest; else the default.
+    pub(super) fn life(&self, ttl: Option<f64>, default: Life) -> PyResult<Duration> {
+        let usual = match default {
+            Life::Authorization => self.lives.authorization,
+            Life::UuidValidation => self.lives.uuid_validation,
+            Life::Default => self.lives.default,
+        };
+        let Some(ttl) = ttl else { return Ok(usual) };
+        // Written so that NaN fails.
+        if !(ttl > 0.0) {
+            return Err(PyValueError::new_err(format!(
+                "ttl must be a number of seconds above 0, not {ttl}"
+            )));
+        }
+        let asked = Duration::try_from_secs_f64(ttl).unwrap_or(Duration::MAX);
+        Ok(asked.min(self.lives.longest.max(usual)))
+    }
+
+    /// Freezes and stores a value. `Ok(false)` where it was not stored, for a reason counted in
+    /// the statistics.
+    pub(super) fn store(
+        &self,
+        key: &[u8],
+        value: &Bound<'_, PyAny>,
+        ttl: Duration,
+        priority: u8,
+        stamp: Stamp,
+        tag_slots: &SlotList,
+    ) -> PyResult<bool> {
+        let frozen = self.freeze(value)?;
+        let outcome = self.store_frozen(key, frozen, ttl, priority, stamp, tag_slots)?;
+        Ok(outcome == Outcome::Stored)
+    }
+
+    pub(super) fn freeze(&self, value: &Bound<'_, PyAny>) -> PyResult<Frozen> {
+        value::freeze(value, self.storage)
+    }
+
+    pub(super) fn store_frozen(
+        &self,
+        key: &[u8],
+        frozen: Frozen,
+        ttl: Duration,
+        priority: u8,
+        stamp: Stamp,
+        tag_slots: &SlotList,
+    ) -> PyResult<Outcome> {
+        self.check_open()?;
+        let inserted = self.store.insert(NewEntry {
+            key,
+            value: frozen.value,
+            value_bytes: frozen.bytes,
+            ttl,
+            priority,
+            stamp,
+            tag_slots,
+        });
+        // A stop that came in between emptied the store before this entry was there.
+        if inserted.outcome == Outcome::Stored && self.check_open().is_err() {
+            drop(self.store.clear());
+        }
+        Ok(inserted.outcome)
+    }
+
+    /// Runs an invalidation, without the GIL where it walks over many entries. The values it
+    /// drops are dropped afterwards, with the GIL and no lock.
+    fn invalidate(
+        &self,
+        py: Python<'_>,
+        work: impl Fn(&Store<CachedValue>) -> (usize, Vec<CachedValue>) + Sync,
+    ) -> usize {
+        let (count, values) = if self.store.len() < DETACH_FROM {
+            work(&self.store)
+        } else {
+            py.detach(|| work(&self.store))
+        };
+        drop(values);
+        count
+    }
+
+    pub(super) fn invalidate_slots(&self, py: Python<'_>, slots: &SlotList) -> usize {
+        self.invalidate(py, |store| store.invalidate_slots(slots))
+    }
+
+    pub(super) fn invalidate_pattern(&self, py: Python<'_>, pattern: &[u8]) -> usize {
+        self.invalidate(py, |store| store.invalidate_pattern(pattern))
+    }
+}
+
+#[cold]
+pub(super) fn stopped_error() -> PyErr {
+    CacheStoppedError::new_err("this cache was stopped; start() opens it again, empty")
+}
+
+/// The compiled core of ``OptimizedCacheManager``; use that class.
+#[pyclass(name = "CacheCore", module = "velro_cache._engine", subclass, frozen, weakref)]
+#[derive(Debug)]
+pub(super) struct CacheCore {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[pymethods]
+impl CacheCore {
+    #[new]
+    #[pyo3(signature = (settings, clock=None))]
+    fn new(
+        settings: &Bound<'_, PyDict>,
+        clock: Option<&Bound<'_, PyManualClock>>,
+    ) -> PyResult<Self> {
+        let settings: Settings =
+            pythonize::depythonize(settings).map_err(|e| ConfigError::new_err(e.to_string()))?;
+        let clock = clock.map_or(Clock::System, |clock| clock.get().as_clock());
+        super::digest::init()?;
+        Ok(Self { inner: Arc::new(Inner::new(&settings, clock)?) })
+    }
+
+    /// Store a value.
+    ///
+    /// Args:
+    ///     key: Name of the entry, 1 to 8192 bytes as UTF-8.
+    ///     value: Anything that can be copied; see the page on isolation.
+    ///     ttl: Life in seconds, above 0, cut to ``max_ttl_seconds``. None: ``default_ttl_seconds``.
+    ///     tags: Texts by which ``invalidate_by_tags`` finds the entry; a list, tuple or set of at
+    ///         most 64. None: no tags besides those the key implies.
+    ///     priority: Weight on survival when room is needed, 1 (ordinary) to 10.
+    ///     stamp: What ``snapshot()`` returned before the value was read. None: now, which is
+    ///         right only for a value that no invalidation can be about.
+    ///
+    /// Returns:
+    ///     True if stored. False if something it depends on was invalidated since ``stamp``, if
+    ///     it is larger than the cache may hold (nothing is evicted for it), or if the lock was
+    ///     not to be had in ``lock_timeout_seconds``.
+    ///
+    /// Raises:
+    ///     InvalidKeyError: The key is empty or too long.
+    ///     InvalidTagError: A tag is not a text of 1 to 1024 bytes, or ``tags`` is a bare text.
+    ///     SerializationError: The value cannot be copied.
+    ///     ValueError: ``ttl`` or ``priority`` is out of range.
+    ///     CacheStoppedError: The cache was stopped.
+    ///
+    /// Consistency: a lookup that starts after the return, in any thread, sees the new value.
+    #[pyo3(signature = (key, value, ttl=None, tags=None, priority=1, *, stamp=None))]
+    fn set(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<f64>,
+        tags: Option<&Bound<'_, PyAny>>,
+        priority: i64,
+        stamp: Option<Stamp>,
+    ) -> PyResult<bool> {
+        let stamp = self.checked_stamp(stamp)?;
+        let key = text::key(key)?;
+        let ttl = self.inner.life(ttl, Life::Default)?;
+        let priority = checked_priority(priority)?;
+        let mut slots = SlotList::new();
+        if let Some(tags) = tags {
+            text::push_tag_slots(tags, &mut slots)?;
+        }
+        self.inner.store(&key, value, ttl, priority, stamp, &slots)
+    }
+
+    /// Store a value under a typed key; the compiled half of the ``set_...`` helpers.
+    #[pyo3(signature = (kind, ids, value, ttl=None, stamp=None))]
+    fn _set_typed(
+        &self,
+        kind: usize,
+        ids: &Bound<'_, pyo3::types::PyTuple>,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<f64>,
+        stamp: Option<Stamp>,
+    ) -> PyResult<bool> {
+        let stamp = self.checked_stamp(stamp)?;
+        let kind = kind_at(kind)?;
+        let ids: Vec<_> = ids.iter().collect();
+        let (mut key, mut segments) = (Text::new(), Vec::new());
+        for (at, id) in ids.iter().enumerate() {
+            key.extend_from_slice(kind.literals[at].as_bytes());
+            let from = key.len();
+            super::hot::push_typed_id(kind, at, id, &mut key)?;
+            segments.push(from..key.len());
+        }
+        key.extend_from_slice(kind.literals[ids.len()].as_bytes());
+        let segments: Vec<&[u8]> = segments.into_iter().map(|range| &key[range]).collect();
+        let mut slots = SlotList::new();
+        kind.push_tag_slots(&segments, &mut slots);
+        let ttl = self.inner.life(ttl, kind.life)?;
+        self.inner.store(&key, value, ttl, kind.priority, stamp, &slots)
+    }
+
+    /// Read the clock of invalidations, before reading what will be stored.
+    ///
+    /// Returns:
+    ///     A stamp for ``set(..., stamp=)``. A value that was read before an invalidation of
+    ///     anything it depends on is then refused instead of bringing the old state back.
+    fn snapshot(&self) -> Stamp {
+        self.inner.store.snapshot()
+    }
+
+    /// Check everything about an entry but its value, before the value is loaded.
+    #[pyo3(signature = (key, ttl=None, tags=None, priority=1))]
+    fn _prepare(
+        &self,
+        key: &Bound<'_, PyAny>,
+        ttl: Option<f64>,
+        tags: Option<&Bound<'_, PyAny>>,
+        priority: i64,
+    ) -> PyResult<PreparedEntry> {
+        self.inner.check_open()?;
+        let mut tag_slots = SlotList::new();
+        if let Some(tags) = tags {
+            text::push_tag_slots(tags, &mut tag_slots)?;
+        }
+        Ok(PreparedEntry {
+            inner: Arc::clone(&self.inner),
+            key: text::key(key)?.into_owned(),
+            ttl: self.inner.life(ttl, Life::Default)?,
+            priority: checked_priority(priority)?,
+            tag_slots,
+        })
+    }
+
+    /// Remove one entry.
+    ///
+    /// Args:
+    ///     key: Name of the entry.
+    ///
+    /// Returns:
+    ///     Whether there was one that could still have been served.
+    ///
+    /// Consistency: loads of this key that are under way will not be stored.
+    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.inner.check_open()?;
+        let key = text::key(key)?;
+        let (live, value) = self.inner.store.delete(&key);
+        drop(value);
+        Ok(live)
+    }
+
+    /// Remove everything and give the memory back. `O(entries)`.
+    ///
+    /// Consistency: loads that are under way will not be stored.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.check_open()?;
+        self.inner.invalidate(py, Store::clear);
+        Ok(())
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.store.len()
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.inner.store.contains(&text::key(key)?))
+    }
+
+    /// Look several keys up.
+    ///
+    /// Args:
+    ///     keys: Any iterable of keys.
+    ///
+    /// Returns:
+    ///     A dict of those found, in the order asked for.
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        refuse_bare_text(keys, "keys")?;
+        let found = PyDict::new(py);
+        for key in keys.try_iter()? {
+            let key = key?;
+            let bytes = text::key(&key)?;
+            if let Some(value) = super::hot::find(py, &self.inner, &bytes)? {
+                found.set_item(&key, value.into_python(py)?)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Store several values with the same life, tags and priority.
+    ///
+    /// Args:
+    ///     mapping: Values by key.
+    ///     ttl: As for ``set``.
+    ///     tags: As for ``set``.
+    ///     priority: As for ``set``.
+    ///     stamp: As for ``set``.
+    ///
+    /// Returns:
+    ///     How many were stored. A bad key is found before anything is stored; a value that
+    ///     cannot be copied stops the rest.
+    #[pyo3(signature = (mapping, ttl=None, tags=None, priority=1, *, stamp=None))]
+    fn set_many(
+        &self,
+        mapping: &Bound<'_, PyMapping>,
+        ttl: Option<f64>,
+        tags: Option<&Bound<'_, PyAny>>,
+        priority: i64,
+        stamp: Option<Stamp>,
+    ) -> PyResult<usize> {
+        let stamp = self.checked_stamp(stamp)?;
+        let ttl = self.inner.life(ttl, Life::Default)?;
+        let priority = checked_priority(priority)?;
+        let mut slots = SlotList::new();
+        if let Some(tags) = tags {
+            text::push_tag_slots(tags, &mut slots)?;
+        }
+        let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> =
+            mapping.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?;
+        for (key, _) in &pairs {
+            text::key(key)?;
+        }
+        let mut stored = 0;
+        for (key, value) in &pairs {
+            let key = text::key(key)?;
+            stored += usize::from(self.inner.store(&key, value, ttl, priority, stamp, &slots)?);
+        }
+        Ok(stored)
+    }
+
+    /// Invalidate every entry that carries one of these tags.
+    ///
+    /// Args:
+    ///     tags: A list, tuple or set of texts.
+    ///
+    /// Returns:
+    ///     How many live entries were dropped.
+    ///
+    /// Consistency: no lookup that starts after the return is answered by an entry that carried
+    /// one of the tags when this was called, and loads under way will not be stored.
+    /// Cost: the effect is `O(tags)`; giving the memory back walks over all entries, without
+    /// the GIL where there are many.
+    fn invalidate_by_tags(&self, py: Python<'_>, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.inner.check_open()?;
+        let mut slots = SlotList::new();
+        text::push_tag_slots(tags, &mut slots)?;
+        if slots.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.inner.invalidate_slots(py, &slots))
+    }
+
+    /// Invalidate every entry whose key fits a wildcard.
+    ///
+    /// Args:
+    ///     pattern: As for Python's ``fnmatch.fnmatchcase``: ``*`` any text, ``?`` one
+    ///         character, ``[a-z]`` one of a set, ``[!a-z]`` one not in it. Ids stand in keys
+    ///         escaped; ``escape_id`` gives the form to put into a pattern.
+    ///
+    /// Returns:
+    ///     How many live entries were dropped.
+    ///
+    /// Consistency: as for ``invalidate_by_tags``. Cost: `O(entries)`.
+    fn invalidate_by_pattern(
+        &self,
+        py: Python<'_>,
+        pattern: &Bound<'_, PyString>,
+    ) -> PyResult<usize> {
+        self.inner.check_open()?;
+        let pattern = text::utf8(pattern)?;
+        text::check_key(&pattern)?;
+        let mut count = self.inner.invalidate_pattern(py, &pattern);
+        // Keys hold UUIDs in one spelling; a pattern may have been written with another.
+        if let Some(canonical) = ids::with_canonical_uuids(&pattern) {
+            count += self.inner.invalidate_pattern(py, &canonical);
+        }
+        Ok(count)
+    }
+
+    /// Invalidate everything that is about one user.
+    ///
+    /// Args:
+    ///     user_id: A text, a UUID or an integer.
+    ///
+    /// Returns:
+    ///     How many live entries were dropped: those tagged ``user:{id}`` and those whose key
+    ///     names the user (``...user:{id}...``, ``session:{id}:...``).
+    ///
+    /// Consistency and cost: as for ``invalidate_by_tags``.
+    fn invalidate_user_data(&self, py: Python<'_>, user_id: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.invalidate_id(py, "user", user_id)
+    }
+
+    /// Invalidate everything that is about one generation.
+    ///
+    /// Args:
+    ///     generation_id: A text, a UUID or an integer.
+    ///
+    /// Returns:
+    ///     How many live entries were dropped: those tagged ``generation:{id}`` and those whose
+    ///     key names the generation.
+    ///
+    /// Consistency and cost: as for ``invalidate_by_tags``.
+    fn invalidate_generation_data(
+        &self,
+        py: Python<'_>,
+        generation_id: &Bound<'_, PyAny>,
+    ) -> PyResult<usize> {
+        self.invalidate_id(py, "generation", generation_id)
+    }
+
+    /// List keys of live entries.
+    ///
+    /// Args:
+    ///     pattern: As for ``invalidate_by_pattern``.
+    ///     limit: Most keys to return.
+    ///
+    /// Returns:
+    ///     Keys in no particular order. Cost: `O(entries)`.
+    #[pyo3(signature = (pattern=None, limit=1000))]
+    fn keys<'py>(
+        &self,
+        py: Python<'py>,
+        pattern: Option<&Bound<'py, PyString>>,
+        limit: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let pattern = pattern.map_or_else(|| Ok(b"*"[..].into()), text::utf8)?;
+        let keys = PyList::empty(py);
+        for key in self.inner.store.keys(&pattern, limit) {
+            keys.append(text::to_python(py, &key)?)?;
+        }
+        Ok(keys)
+    }
+
+    /// Drop what has expired or was invalidated. Called by the sweeper. Cost: `O(entries)`.
+    fn sweep(&self) {
+        drop(self.inner.store.sweep());
+    }
+
+    /// Counters and sizes as plain data.
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(pythonize::pythonize(py, &self.inner.store.stats())?)
+    }
+
+    /// Empty the cache and refuse further use.
+    fn _close(&self, py: Python<'_>) {
+        self.inner.stopped.store(true, Ordering::Release);
+        self.inner.invalidate(py, Store::clear);
+    }
+
+    /// Allow use again.
+    fn _reopen(&self) {
+        self.inner.stopped.store(false, Ordering::Release);
+    }
+
+    #[getter]
+    fn _closed(&self) -> bool {
+        self.inner.stopped.load(Ordering::Acquire)
+    }
+}
+
+impl CacheCore {
+    fn invalidate_id(&self, py: Python<'_>, kind: &str, id: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.inner.check_open()?;
+        let tag = text::tag_of_id(kind, id)?;
+        let mut slots = SlotList::new();
+        slots.push(keys::slot_of_tag(&tag));
+        Ok(self.inner.invalidate_slots(py, &slots))
+    }
+
+    /// A stamp from the future would outlive every invalidation.
+    fn checked_stamp(&self, stamp: Option<Stamp>) -> PyResult<Stamp> {
+        let now = self.inner.store.snapshot();
+        match stamp {
+            Some(stamp) if stamp > now => Err(PyValueError::new_err(
+                "stamp must come from snapshot() of this cache; this one is from the future",
+            )),
+            Some(stamp) => Ok(stamp),
+            None => Ok(now),
+        }
+    }
+}
+
+fn checked_priority(priority: i64) -> PyResult<u8> {
+    u8::try_from(priority).ok().filter(|_| PRIORITIES.contains(&priority)).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "priority must be {} to {}, not {priority}",
+            PRIORITIES.start(),
+            PRIORITIES.end()
+        ))
+    })
+}
+
+fn refuse_bare_text(keys: &Bound<'_, PyAny>, what: &str) -> PyResult<()> {
+    if keys.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(format!("{what} must be several texts, not one")));
+    }
+    Ok(())
+}
+
+pub(super) fn kind_at(number: usize) -> PyResult<&'static KeyKind> {
+    keys::KINDS.get(number).copied().ok_or_else(|| PyValueError::new_err("no such kind of key"))
+}

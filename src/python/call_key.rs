@@ -1,0 +1,235 @@
+//! The arguments of a call as bytes.
+//!
+//! Every argument is written with its type and its length, so that `1`, `1.0`, `True` and `"1"`
+//! differ, and no argument can run into the next. The bytes are then digested with a secret of
+//! the process ([`super::digest`]): an argument may be a token, and must not be readable from a
+//! key.
+//!
+//! Only values with a fixed meaning are taken. An object that could change, or that compares by
+//! rules of its own, is refused: what was cached for it could answer for something else.
+
+use super::errors::UncacheableArgumentError;
+use super::text;
+use super::types::Types;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyBytes, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyWeakrefReference,
+};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Arguments of one call, written down.
+pub(super) type Encoded = SmallVec<[u8; 256]>;
+
+/// Whether a UUID and its text are written alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As given: the function may tell them apart, so their results are kept apart.
+    AsGiven,
+    /// Alike: to invalidate one is to invalidate the other.
+    Merged,
+}
+
+/// Deeper tuples are refused.
+const MOST_LEVELS: usize = 16;
+
+/// Appends one argument.
+pub(super) fn push(
+    value: &Bound<'_, PyAny>,
+    spelling: Spelling,
+    out: &mut Encoded,
+) -> PyResult<()> {
+    push_at(value, spelling, out, 0)
+}
+
+fn push_at(
+    value: &Bound<'_, PyAny>,
+    spelling: Spelling,
+    out: &mut Encoded,
+    level: usize,
+) -> PyResult<()> {
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        let bytes = text::utf8(text)?;
+        if spelling == Spelling::Merged {
+            let mut canonical = crate::engine::ids::Text::new();
+            crate::engine::ids::push_tag(&[b":", &*bytes].concat(), &mut canonical);
+            push_sized(b's', &canonical, out);
+        } else {
+            push_sized(b's', &bytes, out);
+        }
+        return Ok(());
+    }
+    if value.is_none() {
+        out.push(b'N');
+        return Ok(());
+    }
+    if let Ok(flag) = value.cast_exact::<PyBool>() {
+        out.push(if flag.is_true() { b'T' } else { b'F' });
+        return Ok(());
+    }
+    if value.is_exact_instance_of::<PyInt>() {
+        match value.extract::<i64>() {
+            Ok(number) => {
+                out.push(b'i');
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            Err(_) => {
+                let digits = value.call_method1("__format__", ("x",))?;
+                push_sized(b'I', digits.cast::<PyString>()?.to_str()?.as_bytes(), out);
+            }
+        }
+        return Ok(());
+    }
+    if text::is_uuid(value)? {
+        let bits = text::uuid_bits(value)?;
+        if spelling == Spelling::Merged {
+            let mut canonical = crate::engine::ids::Text::from_slice(b":");
+            crate::engine::ids::push_uuid(bits, &mut canonical);
+            push_sized(b's', &canonical, out);
+        } else {
+            out.push(b'u');
+            out.extend_from_slice(&bits.to_be_bytes());
+        }
+        return Ok(());
+    }
+    if let Ok(number) = value.cast_exact::<PyFloat>() {
+        out.push(b'f');
+        out.extend_from_slice(&number.value().to_bits().to_le_bytes());
+        return Ok(());
+    }
+    if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        push_sized(b'b', bytes.as_bytes(), out);
+        return Ok(());
+    }
+    push_rare(value, spelling, out, level)
+}
+
+fn push_rare(
+    value: &Bound<'_, PyAny>,
+    spelling: Spelling,
+    out: &mut Encoded,
+    level: usize,
+) -> PyResult<()> {
+    if level == MOST_LEVELS {
+        return Err(UncacheableArgumentError::new_err("an argument nests too deep to be keyed"));
+    }
+    if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        out.push(b't');
+        out.extend_from_slice(&(tuple.len() as u64).to_le_bytes());
+        for item in tuple.iter_borrowed() {
+            push_at(&item, spelling, out, level + 1)?;
+        }
+        return Ok(());
+    }
+    if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+        let mut items = Vec::with_capacity(set.len());
+        for item in set.iter() {
+            let mut encoded = Encoded::new();
+            push_at(&item, spelling, &mut encoded, level + 1)?;
+            items.push(encoded);
+        }
+        // A set has no order; its encoding must have one.
+        items.sort_unstable();
+        out.push(b'z');
+        out.extend_from_slice(&(items.len() as u64).to_le_bytes());
+        items.iter().for_each(|item| out.extend_from_slice(item));
+        return Ok(());
+    }
+    let types = Types::get(value.py())?;
+    let class = value.get_type();
+    if types.is_enum(&class)? {
+        push_class(b'e', &class, out)?;
+        let name = value.getattr("name")?;
+        return push_at(&name, Spelling::AsGiven, out, level + 1);
+    }
+    if types.has_faithful_repr(&class) {
+        push_class(b'r', &class, out)?;
+        push_sized(b's', text::utf8(&value.repr()?)?.as_ref(), out);
+        return Ok(());
+    }
+    Err(UncacheableArgumentError::new_err(format!(
+        "an argument of type {} cannot be keyed safely; pass ids (str, int, UUID, bytes, Enum, \
+         date, tuple of such) or give cached_authorization a key= function",
+        text::type_name(value)
+    )))
+}
+
+fn push_sized(kind: u8, bytes: &[u8], out: &mut Encoded) {
+    out.push(kind);
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A class by module, name and identity: two classes may share a name.
+fn push_class(kind: u8, class: &Bound<'_, pyo3::types::PyType>, out: &mut Encoded) -> PyResult<()> {
+    push_sized(kind, text::utf8(&class.fully_qualified_name()?)?.as_ref(), out);
+    out.extend_from_slice(&(class.as_ptr() as usize as u64).to_le_bytes());
+    Ok(())
+}
+
+/// Numbers the objects methods are called on, each by its own number for life.
+///
+/// An address would not do: when an object is gone, another may live at its address, and would
+/// be answered with what was cached for the first.
+#[derive(Debug, Default)]
+pub(super) struct Receivers {
+    known: crate::sync::Mutex<HashMap<usize, (u64, Py<PyWeakrefReference>)>>,
+    last: AtomicU64,
+}
+
+impl Receivers {
+    /// Appends the number of an object.
+    pub(super) fn push(&self, object: &Bound<'_, PyAny>, out: &mut Encoded) -> PyResult<()> {
+        let number = self.number(object)?;
+        out.push(b'o');
+        out.extend_from_slice(&number.to_le_bytes());
+        Ok(())
+    }
+
+    fn number(&self, object: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let py = object.py();
+        let address = object.as_ptr() as usize;
+        let known =
+            self.known.lock().get(&address).map(|(number, weak)| (*number, weak.clone_ref(py)));
+        if let Some((number, weak)) = known
+            && weak.bind(py).upgrade().is_some_and(|alive| alive.is(object))
+        {
+            return Ok(number);
+        }
+        let weak = PyWeakrefReference::new(object).map_err(|_| {
+            UncacheableArgumentError::new_err(format!(
+                "cannot tell instances of {} apart: add \"__weakref__\" to its __slots__, or give \
+                 cached_authorization a key= function",
+                text::type_name(object)
+            ))
+        })?;
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (replaced, crowded) = {
+            let mut known = self.known.lock();
+            let replaced = known.insert(address, (number, weak.unbind()));
+            (replaced, known.len() >= 64 && known.len().is_power_of_two())
+        };
+        drop(replaced);
+        if crowded {
+            self.forget_the_dead(py);
+        }
+        Ok(number)
+    }
+
+    /// Removes objects that are gone. They are looked at without the lock, because letting go of
+    /// an object may run its `__del__`.
+    fn forget_the_dead(&self, py: Python<'_>) {
+        let all: Vec<_> =
+            self.known.lock().iter().map(|(at, (n, weak))| (*at, *n, weak.clone_ref(py))).collect();
+        let dead = all.into_iter().filter(|(_, _, weak)| weak.bind(py).upgrade().is_none());
+        for (address, number, _) in dead.collect::<Vec<_>>() {
+            let gone = {
+                let mut known = self.known.lock();
+                let same = known.get(&address).is_some_and(|(current, _)| *current == number);
+                if same { known.remove(&address) } else { None }
+            };
+            drop(gone);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Lookups of decorated functions: from the arguments of a call to the cached result.
+//!
+//! The decorator itself is Python (`decorators.py`); it hands over the shape of the function once
+//! and asks here on every call.
+
+use super::cache::{CacheCore, Inner};
+use super::call_key::{self, Encoded, Receivers, Spelling};
+use super::{digest, hot, text};
+use crate::engine::ids::Text;
+use crate::sync::RwLock;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit, intern};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The cache used by functions that were not given one of their own.
+static DEFAULT: RwLock<Option<Arc<Inner>>> = RwLock::new(None);
+
+/// Say which cache decorated functions use that were not given one.
+///
+/// Args:
+///     cache: The cache; None: none until the next call asks for one.
+#[pyfunction]
+#[pyo3(signature = (cache))]
+pub(super) fn set_default_cache(cache: Option<&Bound<'_, CacheCore>>) {
+    let new = cache.map(|cache| Arc::clone(&cache.get().inner));
+    let old = std::mem::replace(&mut *DEFAULT.write(), new);
+    drop(old);
+}
+
+/// One parameter of a decorated function.
+#[derive(Debug)]
+struct Parameter {
+    name: Py<PyString>,
+    by_position: bool,
+    by_name: bool,
+    default: Option<Py<PyAny>>,
+}
+
+/// Shape and counters of one decorated function.
+#[pyclass(module = "velro_cache._engine", frozen)]
+#[derive(Debug)]
+pub(super) struct CachedCalls {
+    prefix: Text,
+    name: String,
+    parameters: Vec<Parameter>,
+    takes_more_by_position: bool,
+    takes_more_by_name: bool,
+    /// Whether the first argument is the object a method is called on.
+    has_receiver: bool,
+    receivers: Receivers,
+    key_function: Option<Py<PyAny>>,
+    cache: Option<Arc<Inner>>,
+    miss: Py<PyAny>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[pymethods]
+impl CachedCalls {
+    /// Args:
+    ///     name: Unique name of the function, part of its keys.
+    ///     parameters: Name, kind (`inspect.Parameter.kind`), whether it has a default, default.
+    ///     has_receiver: Whether it is a method.
+    ///     key_function: From the arguments to what is keyed; None: the arguments.
+    ///     cache: Cache to use; None: the default one.
+    ///     miss: What `probe` returns on a miss.
+    #[new]
+    #[pyo3(signature = (name, parameters, has_receiver, key_function, cache, miss))]
+    fn new(
+        name: &str,
+        parameters: Vec<(Py<PyString>, u8, bool, Py<PyAny>)>,
+        has_receiver: bool,
+        key_function: Option<Py<PyAny>>,
+        cache: Option<&Bound<'_, CacheCore>>,
+        miss: Py<PyAny>,
+    ) -> PyResult<Self> {
+        digest::init()?;
+        let mut prefix = Text::from_slice(b"auth:call:");
+        crate::engine::ids::push_id(name.as_bytes(), &mut prefix);
+        prefix.push(b':');
+        let mut calls = Self {
+            prefix,
+            name: name.to_owned(),
+            parameters: Vec::new(),
+            takes_more_by_position: false,
+            takes_more_by_name: false,
+            has_receiver,
+            receivers: Receivers::default(),
+            key_function,
+            cache: cache.map(|cache| Arc::clone(&cache.get().inner)),
+            miss,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        };
+        for (name, kind, has_default, default) in parameters {
+            // The numbers of `inspect.Parameter.kind`.
+            let (by_position, by_name) = match kind {
+                0 => (true, false),
+                1 => (true, true),
+                3 => (false, true),
+                2 => {
+                    calls.takes_more_by_position = true;
+                    continue;
+                }
+                _ => {
+                    calls.takes_more_by_name = true;
+                    continue;
+                }
+            };
+            let default = has_default.then_some(default);
+            calls.parameters.push(Parameter { name, by_position, by_name, default });
+        }
+        Ok(calls)
+    }
+
+    /// Look a call up.
+    ///
+    /// Returns:
+    ///     The cached result, or the object given as ``miss``.
+    #[pyo3(signature = (args, kwargs))]
+    fn probe<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(self.find(py, args, kwargs)?.unwrap_or_else(|| self.miss.bind(py).clone()))
+    }
+
+    /// Name a call.
+    ///
+    /// Returns:
+    ///     Its key, and the tag that invalidates it in every spelling of its ids; or None if the
+    ///     arguments do not fit the function.
+    #[pyo3(signature = (args, kwargs))]
+    fn describe<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, String)>> {
+        let Some(key) = self.key(py, args, kwargs)? else { return Ok(None) };
+        let Some(merged) = self.encode(py, args, kwargs, Spelling::Merged)? else {
+            return Ok(None);
+        };
+        // Not keyed with the secret of this process: other workers must name the call alike. It
+        // is only ever used to find a slot, and is stored nowhere.
+        let mut hasher = SipHasher24::new();
+        hasher.write(self.name.as_bytes());
+        hasher.write(&merged);
+        let tag = format!("call:{:032x}", hasher.finish128().as_u128());
+        Ok(Some((text::to_python(py, &key)?, tag)))
+    }
+
+    /// Pattern of all keys of this function.
+    #[getter]
+    fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text::to_python(py, &[&self.prefix, &b"*"[..]].concat())
+    }
+
+    /// Lookups answered from memory, and those that were not.
+    #[getter]
+    fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.key_function)?;
+        self.parameters.iter().try_for_each(|parameter| visit.call(&parameter.default))
+    }
+}
+
+impl CachedCalls {
+    fn find<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(key) = self.key(py, args, kwargs)? else { return Ok(None) };
+        let found = match &self.cache {
+            Some(cache) => hot::find(py, cache, &key)?,
+            None => match &*DEFAULT.read() {
+                Some(cache) => hot::find(py, cache, &key)?,
+                None => None,
+            },
+        };
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        // As in the latency sampler: a lost count is better than a contended cache line.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        found.map(|value| value.into_python(py)).transpose()
+    }
+
+    fn key<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<Text>> {
+        let Some(encoded) = self.encode(py, args, kwargs, Spelling::AsGiven)? else {
+            return Ok(None);
+        };
+        let mut key = self.prefix.clone();
+        for byte in digest::keyed(&encoded)? {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            key.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        Ok(Some(key))
+    }
+
+    /// Writes the arguments down in the order of the parameters, however they were passed.
+    /// `None`: they do not fit, and calling the function will say so.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+        spelling: Spelling,
+    ) -> PyResult<Option<Encoded>> {
+        let mut out = Encoded::new();
+        if let Some(key_function) = &self.key_function {
+            let key = key_function.bind(py).call(args, kwargs)?;
+            call_key::push(&key, spelling, &mut out)?;
+            return Ok(Some(out));
+        }
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+        let (mut next, mut named) = (0, 0);
+        for parameter in &self.parameters {
+            let from_name = match kwargs {
+                Some(kwargs) if parameter.by_name => kwargs.get_item(&parameter.name)?,
+                _ => None,
+            };
+            named += usize::from(from_name.is_some());
+            if parameter.by_position && next < args.len() {
+                if from_name.is_some() {
+                    return Ok(None);
+                }
+                let value = args.get_borrowed_item(next)?;
+                if next == 0 && self.has_receiver {
+                    self.receivers.push(&value, &mut out)?;
+                } else {
+                    call_key::push(&value, spelling, &mut out)?;
+                }
+                next += 1;
+                continue;
+            }
+            match (&from_name, &parameter.default) {
+                (Some(value), _) => call_key::push(value, spelling, &mut out)?,
+                (None, Some(default)) => call_key::push(default.bind(py), spelling, &mut out)?,
+                (None, None) => return Ok(None),
+            }
+        }
+        if next < args.len() {
+            if !self.takes_more_by_position {
+                return Ok(None);
+            }
+            out.push(b'*');
+            for at in next..args.len() {
+                call_key::push(&*args.get_borrowed_item(at)?, spelling, &mut out)?;
+            }
+        }
+        if let Some(kwargs) = kwargs
+            && kwargs.len() > named
+        {
+            if !self.takes_more_by_name {
+                return Ok(None);
+            }
+            self.encode_more_names(kwargs, spelling, &mut out)?;
+        }
+        Ok(Some(out))
+    }
+
+    fn encode_more_names(
+        &self,
+        kwargs: &Bound<'_, PyDict>,
+        spelling: Spelling,
+        out: &mut Encoded,
+    ) -> PyResult<()> {
+        let mut more = Vec::new();
+        for (name, value) in kwargs.copy()? {
+            let name = name.cast_into::<PyString>()?;
+            let known = |parameter: &Parameter| {
+                parameter.by_name
+                    && parameter.name.bind(name.py()).as_any().eq(&name).unwrap_or(false)
+            };
+            if !self.parameters.iter().any(known) {
+                more.push((text::utf8(&name)?.into_owned(), value));
+            }
+        }
+        more.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        for (name, value) in more {
+            out.push(b'=');
+            out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            out.extend_from_slice(&name);
+            call_key::push(&value, spelling, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// A decorated function that is not a coroutine function. Calls like the function itself.
+#[pyclass(module = "velro_cache._engine", frozen, dict, weakref)]
+#[derive(Debug)]
+pub(super) struct CachedFunction {
+    calls: Py<CachedCalls>,
+    load: Py<PyAny>,
+}
+
+#[pymethods]
+impl CachedFunction {
+    /// Args:
+    ///     calls: Shape of the function.
+    ///     load: Called with the arguments (a tuple and a dict) on a miss; its result is returned.
+    #[new]
+    fn new(calls: Py<CachedCalls>, load: Py<PyAny>) -> Self {
+        Self { calls, load }
+    }
+
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.calls.get().find(py, args, kwargs)? {
+            Some(value) => Ok(value),
+            None => {
+                let kwargs = kwargs.cloned().unwrap_or_else(|| PyDict::new(py));
+                self.load.bind(py).call1((args, kwargs))
+            }
+        }
+    }
+
+    fn __get__<'py>(
+        slf: Bound<'py, Self>,
+        instance: &Bound<'py, PyAny>,
+        _owner: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if instance.is_none() {
+            return Ok(slf.into_any());
+        }
+        let py = slf.py();
+        py.import(intern!(py, "types"))?.getattr(intern!(py, "MethodType"))?.call1((slf, instance))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.calls)?;
+        visit.call(&self.load)
+    }
+}

@@ -1,0 +1,497 @@
+//! The lookups a service makes on every request, as raw C functions.
+//!
+//! Half the time of a hit through an ordinary binding goes into taking the call apart. These
+//! methods are therefore plain `METH_FASTCALL` functions put on the class when the module
+//! starts; the interpreter calls them without building a tuple. They do the same as a method
+//! written with `#[pymethods]` would, and nothing else in this crate is done this way.
+//!
+//! This is the only file of the binding with `unsafe` code. What every block relies on:
+//!
+//! * the interpreter calls these functions with the GIL (or, without one, attached), with `slf`
+//!   an instance of the class they were put on, and with `nargs` arguments followed by as many
+//!   as `kwnames` has names — the contract of `METH_FASTCALL | METH_KEYWORDS`;
+//! * no panic may cross into C: [`guard`] turns one into an exception;
+//! * PyO3 does not know that we are attached, so no `Py<T>` is dropped here (it would be put off,
+//!   not lost): owned objects are `Bound`, and what must be dropped is dropped under `attach`.
+#![allow(
+    unsafe_code,
+    reason = "raw entry points of the hot path; every block says why it is sound"
+)]
+
+use super::cache::{CacheCore, Inner, stopped_error};
+use super::errors::InvalidKeyError;
+use super::text;
+use super::value::CachedValue;
+use crate::engine::Lookup;
+use crate::engine::ids::Text;
+use crate::engine::keys::{self, KeyKind};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+use std::ffi::CStr;
+use std::os::raw::c_char;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+/// Looks a key up and converts nothing yet. For callers that are attached as PyO3 knows it.
+pub(super) fn find(py: Python<'_>, inner: &Inner, key: &[u8]) -> PyResult<Option<CachedValue>> {
+    match inner.store.get_with(key, |value| value.clone_ref(py)) {
+        Lookup::Hit(value) => Ok(Some(value)),
+        Lookup::Miss(outdated) => {
+            drop(outdated);
+            inner.check_open()?;
+            Ok(None)
+        }
+    }
+}
+
+/// What a hit hands out: a new reference, or something still to be built.
+enum Answer {
+    Ready(*mut ffi::PyObject),
+    ToBuild(CachedValue),
+}
+
+/// Looks a key up from a raw function. Returns a new reference, or `None` for a miss.
+#[inline]
+fn lookup<'py>(py: Python<'py>, inner: &Inner, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let read = |value: &CachedValue| match value {
+        CachedValue::Shared(object) => {
+            let object = object.as_ptr();
+            // SAFETY: the table holds a reference, and we hold its lock, so the object is alive;
+            // we are attached.
+            unsafe { ffi::Py_INCREF(object) };
+            Answer::Ready(object)
+        }
+        other => Answer::ToBuild(other.clone_ref(py)),
+    };
+    match inner.store.get_with(key, read) {
+        // SAFETY: `object` is the new reference made above.
+        Lookup::Hit(Answer::Ready(object)) => {
+            Ok(Some(unsafe { Bound::from_owned_ptr(py, object) }))
+        }
+        Lookup::Hit(Answer::ToBuild(value)) => Python::attach(|_| value.into_python(py)).map(Some),
+        Lookup::Miss(None) => missed(inner),
+        Lookup::Miss(Some(outdated)) => {
+            Python::attach(|_| drop(outdated));
+            missed(inner)
+        }
+    }
+}
+
+#[inline]
+fn missed<T>(inner: &Inner) -> PyResult<Option<T>> {
+    if inner.is_stopped() { Err(stopped_error()) } else { Ok(None) }
+}
+
+/// The bytes of a key, without a copy for a text of ASCII characters.
+#[inline]
+fn with_key<R>(key: &Bound<'_, PyAny>, then: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<R> {
+    let object = key.as_ptr();
+    // SAFETY: `object` is a live object; the macros are only used on what the first one says is
+    // a text, and a compact ASCII text has its bytes where PyUnicode_DATA points to. Texts do not
+    // change.
+    let ascii = unsafe {
+        if ffi::PyUnicode_Check(object) != 0 && ffi::PyUnicode_IS_COMPACT_ASCII(object) != 0 {
+            let len = ffi::PyUnicode_GET_LENGTH(object) as usize;
+            Some(std::slice::from_raw_parts(ffi::PyUnicode_DATA(object).cast::<u8>(), len))
+        } else {
+            None
+        }
+    };
+    match ascii {
+        Some(bytes) if (1..=text::MOST_KEY_BYTES).contains(&bytes.len()) => then(bytes),
+        _ => then(&text::key(key)?),
+    }
+}
+
+/// Arguments of a raw call.
+#[derive(Clone, Copy)]
+struct Call<'py> {
+    py: Python<'py>,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+}
+
+impl<'py> Call<'py> {
+    /// Argument number `at`, which the caller knows to exist.
+    ///
+    /// # Safety
+    /// `at` is below the number of positional and named arguments.
+    unsafe fn at(&self, at: usize) -> Bound<'py, PyAny> {
+        // SAFETY: the interpreter passes that many valid pointers, and keeps them alive for the
+        // length of the call.
+        unsafe { Bound::from_borrowed_ptr(self.py, *self.args.add(at)) }
+    }
+
+    /// Sorts arguments into parameters; the first `required` must be there.
+    #[inline]
+    fn bind<const N: usize>(
+        &self,
+        function: &str,
+        parameters: &[&str],
+        required: usize,
+    ) -> PyResult<[Option<Bound<'py, PyAny>>; N]> {
+        let mut bound = [const { None }; N];
+        if self.positional > parameters.len() {
+            return Err(PyTypeError::new_err(format!(
+                "{function}() takes at most {} arguments, {} were given",
+                parameters.len(),
+                self.positional
+            )));
+        }
+        for (at, place) in bound.iter_mut().enumerate().take(self.positional) {
+            // SAFETY: `at` is below the number of positional arguments.
+            *place = Some(unsafe { self.at(at) });
+        }
+        if !self.names.is_null() {
+            self.bind_names(function, parameters, &mut bound)?;
+        }
+        match bound.iter().take(required).position(Option::is_none) {
+            Some(missing) => Err(PyTypeError::new_err(format!(
+                "{function}() is missing the argument '{}'",
+                parameters[missing]
+            ))),
+            None => Ok(bound),
+        }
+    }
+
+    #[cold]
+    fn bind_names(
+        &self,
+        function: &str,
+        parameters: &[&str],
+        bound: &mut [Option<Bound<'py, PyAny>>],
+    ) -> PyResult<()> {
+        // SAFETY: not null, so a tuple of texts, alive for the length of the call.
+        let names = unsafe { Bound::from_borrowed_ptr(self.py, self.names) };
+        for (at, name) in names.cast::<PyTuple>()?.iter().enumerate() {
+            let name = name.cast_into::<PyString>()?;
+            let name = name.to_str()?;
+            let Some(place) = parameters.iter().position(|parameter| *parameter == name) else {
+                return Err(PyTypeError::new_err(format!(
+                    "{function}() got an unexpected keyword argument '{name}'"
+                )));
+            };
+            if bound[place].is_some() {
+                return Err(PyTypeError::new_err(format!(
+                    "{function}() got multiple values for argument '{name}'"
+                )));
+            }
+            // SAFETY: a value for each name follows the positional arguments.
+            bound[place] = Some(unsafe { self.at(self.positional + at) });
+        }
+        Ok(())
+    }
+}
+
+/// Runs the body of a raw method: no panic gets out, an error becomes the current exception.
+#[inline]
+fn guard<'py>(
+    py: Python<'py>,
+    body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        Err(PyRuntimeError::new_err("internal error in velro_cache; please report it"))
+    });
+    match outcome {
+        Ok(value) => value.into_ptr(),
+        Err(error) => Python::attach(|_| {
+            error.restore(py);
+            ptr::null_mut()
+        }),
+    }
+}
+
+/// `self` as what it is.
+///
+/// # Safety
+/// `slf` is an instance of `CacheCore` or a subclass, alive for `'a`, and we are attached.
+#[inline]
+unsafe fn this<'a, 'py>(py: Python<'py>, slf: *mut ffi::PyObject) -> Borrowed<'a, 'py, CacheCore> {
+    // SAFETY: as required of the caller.
+    unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<CacheCore>() }
+}
+
+fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    // SAFETY: PyTuple_New returns a new tuple or null with an exception set; both places of the
+    // tuple are filled with references we own before anybody else sees it.
+    unsafe {
+        let tuple = ffi::PyTuple_New(2);
+        if tuple.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        let flag = if hit { ffi::Py_True() } else { ffi::Py_False() };
+        ffi::Py_INCREF(flag);
+        ffi::PyTuple_SET_ITEM(tuple, 0, value.into_ptr());
+        ffi::PyTuple_SET_ITEM(tuple, 1, flag);
+        Ok(Bound::from_owned_ptr(py, tuple))
+    }
+}
+
+fn or_none<'py>(py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> Bound<'py, PyAny> {
+    default.unwrap_or_else(|| py.None().into_bound(py))
+}
+
+/// `get(key, default=None) -> (value, hit)`
+unsafe extern "C" fn get(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, see the top of this file.
+    let (py, this) = unsafe {
+        let py = Python::assume_attached();
+        (py, this(py, slf))
+    };
+    let inner = &*this.get().inner;
+    let call = Call { py, args, positional: nargs as usize, names };
+    guard(py, || {
+        let [key, default] = call.bind::<2>("get", &["key", "default"], 1)?;
+        let key = or_none(py, key);
+        match with_key(&key, |key| lookup(py, inner, key))? {
+            Some(value) => pair(value, true),
+            None => pair(or_none(py, default), false),
+        }
+    })
+}
+
+/// `get_value(key, default=None) -> value`
+unsafe extern "C" fn get_value(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, see the top of this file.
+    let (py, this) = unsafe {
+        let py = Python::assume_attached();
+        (py, this(py, slf))
+    };
+    let inner = &*this.get().inner;
+    let call = Call { py, args, positional: nargs as usize, names };
+    guard(py, || {
+        let [key, default] = call.bind::<2>("get_value", &["key", "default"], 1)?;
+        let key = or_none(py, key);
+        match with_key(&key, |key| lookup(py, inner, key))? {
+            Some(value) => Ok(value),
+            None => Ok(or_none(py, default)),
+        }
+    })
+}
+
+/// `get_user_profile(user_id) -> (value, hit)` and its seven sisters.
+unsafe extern "C" fn get_typed<const KIND: usize>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, see the top of this file.
+    let (py, this) = unsafe {
+        let py = Python::assume_attached();
+        (py, this(py, slf))
+    };
+    let inner = &*this.get().inner;
+    let call = Call { py, args, positional: nargs as usize, names };
+    guard(py, || {
+        let kind = keys::KINDS[KIND];
+        let parameters = typed_parameters(kind);
+        let ids = call.bind::<2>(kind.name, &parameters[..kind.ids.len()], kind.ids.len())?;
+        let mut key = Text::new();
+        for (at, id) in ids.iter().flatten().enumerate() {
+            key.extend_from_slice(kind.literals[at].as_bytes());
+            push_typed_id(kind, at, id, &mut key)?;
+        }
+        key.extend_from_slice(kind.literals[kind.ids.len()].as_bytes());
+        match lookup(py, inner, &key)? {
+            Some(value) => pair(value, true),
+            None => pair(or_none(py, None), false),
+        }
+    })
+}
+
+/// Names of the parameters of a typed helper: those of the ids, except that a UUID to validate
+/// is given as it came and hashed here.
+fn typed_parameters(kind: &KeyKind) -> [&'static str; 2] {
+    let name = |at: usize| match kind.ids.get(at) {
+        Some(&"uuid_hash") => "uuid_str",
+        Some(name) => name,
+        None => "",
+    };
+    [name(0), name(1)]
+}
+
+/// Appends one id of a typed key.
+pub(super) fn push_typed_id(
+    kind: &KeyKind,
+    at: usize,
+    id: &Bound<'_, PyAny>,
+    key: &mut Text,
+) -> PyResult<()> {
+    match kind.ids[at] {
+        "uuid_hash" => super::typed::push_uuid_hash(id, key),
+        name => text::push_id(name, id, key),
+    }
+}
+
+const FLAGS: i32 = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+
+/// A method table that threads may share: it is never written to.
+struct Methods<const N: usize>([ffi::PyMethodDef; N]);
+
+// SAFETY: immutable, and its pointers lead to static text.
+unsafe impl<const N: usize> Sync for Methods<N> {}
+
+const fn method(
+    name: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: FLAGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+static METHODS: Methods<10> = Methods([
+    method(c"get", get, GET_DOC),
+    method(c"get_value", get_value, GET_VALUE_DOC),
+    method(c"get_user_profile", get_typed::<0>, GET_USER_PROFILE_DOC),
+    method(c"get_user_permissions", get_typed::<1>, GET_USER_PERMISSIONS_DOC),
+    method(c"get_generation_access", get_typed::<2>, GET_GENERATION_ACCESS_DOC),
+    method(c"get_project_access", get_typed::<3>, GET_PROJECT_ACCESS_DOC),
+    method(c"get_team_role", get_typed::<4>, GET_TEAM_ROLE_DOC),
+    method(c"get_uuid_validation", get_typed::<5>, GET_UUID_VALIDATION_DOC),
+    method(c"get_session_data", get_typed::<6>, GET_SESSION_DATA_DOC),
+    method(c"get_rate_limit", get_typed::<7>, GET_RATE_LIMIT_DOC),
+]);
+
+const GET_DOC: &CStr = c"get($self, key, default=None)
+--
+
+Look a key up.
+
+Args:
+    key: Name of the entry.
+    default: What to return in place of a value on a miss.
+
+Returns:
+    The value and True, or ``default`` and False. The value is the caller's own: changing it
+    changes nothing for anybody else.
+
+Raises:
+    TypeError: The key is not a text.
+    InvalidKeyError: The key is empty or too long.
+    CacheStoppedError: The cache was stopped.
+
+Consistency: never answers with what was invalidated before the call began, nor past its life.";
+
+const GET_VALUE_DOC: &CStr = c"get_value($self, key, default=None)
+--
+
+Look a key up, without the flag: the cheapest form of a lookup.
+
+Args:
+    key: Name of the entry.
+    default: What to return on a miss. To tell a miss from a stored None, pass an object of
+        your own.
+
+Returns:
+    The value, or ``default``.
+
+Raises:
+    TypeError: The key is not a text.
+    InvalidKeyError: The key is empty or too long.
+    CacheStoppedError: The cache was stopped.";
+
+const GET_USER_PROFILE_DOC: &CStr = c"get_user_profile($self, user_id)
+--
+
+Look up a user's profile.
+
+Returns:
+    The profile and True, or None and False.";
+
+const GET_USER_PERMISSIONS_DOC: &CStr = c"get_user_permissions($self, user_id)
+--
+
+Look up a user's permissions.
+
+Returns:
+    The permissions and True, or None and False.";
+
+const GET_GENERATION_ACCESS_DOC: &CStr = c"get_generation_access($self, generation_id, user_id)
+--
+
+Look up what a user may do with a generation.
+
+Returns:
+    What was stored and True, or None and False.";
+
+const GET_PROJECT_ACCESS_DOC: &CStr = c"get_project_access($self, project_id, user_id)
+--
+
+Look up what a user may do in a project.
+
+Returns:
+    What was stored and True, or None and False.";
+
+const GET_TEAM_ROLE_DOC: &CStr = c"get_team_role($self, team_id, user_id)
+--
+
+Look up a user's role in a team.
+
+Returns:
+    The role and True, or None and False.";
+
+const GET_UUID_VALIDATION_DOC: &CStr = c"get_uuid_validation($self, uuid_str, context)
+--
+
+Look up the result of validating a UUID, as it was written, in a context.
+
+Returns:
+    The result and True, or None and False.";
+
+const GET_SESSION_DATA_DOC: &CStr = c"get_session_data($self, user_id)
+--
+
+Look up a user's session.
+
+Returns:
+    The session and True, or None and False.";
+
+const GET_RATE_LIMIT_DOC: &CStr = c"get_rate_limit($self, user_id, window)
+--
+
+Look up a user's rate limit state in a window.
+
+Returns:
+    The state and True, or None and False.";
+
+/// Puts the raw methods on the class.
+pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<CacheCore>();
+    for definition in &METHODS.0 {
+        // SAFETY: the class is a type object; the definition is static, as CPython keeps a
+        // pointer to it, and its flags match the signature of its function. CPython only reads
+        // it, though the parameter is not const.
+        let descriptor = unsafe {
+            let definition = ptr::from_ref(definition).cast_mut();
+            Bound::from_owned_ptr_or_err(
+                py,
+                ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
+            )?
+        };
+        // SAFETY: `ml_name` is static C text, written above.
+        let name = unsafe { CStr::from_ptr::<'static>(definition.ml_name.cast::<c_char>()) };
+        let name = name.to_str().map_err(|e| InvalidKeyError::new_err(e.to_string()))?;
+        class.setattr(name, descriptor)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! The Python side: convert, call, convert back. No algorithm, no policy.
+//!
+//! * [`text`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
+//! * [`cache`] — the store as a class; [`hot`] — its lookups as raw functions;
+//! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
+//! * [`function`] — lookups of decorated functions;
+//! * [`prepared`] — an entry whose value is being loaded;
+//! * [`clock`], [`errors`].
+
+mod cache;
+mod call_key;
+mod clock;
+mod digest;
+mod errors;
+mod function;
+mod hot;
+mod prepared;
+mod text;
+mod typed;
+mod types;
+mod value;
+
+use pyo3::prelude::*;
+
+/// The compiled half of `velro_cache`. Private: import from `velro_cache`.
+#[pymodule(gil_used = false)]
+mod _engine {
+    #[pymodule_export]
+    use super::cache::CacheCore;
+    #[pymodule_export]
+    use super::clock::PyManualClock;
+    #[pymodule_export]
+    use super::digest::keyed_digest;
+    #[pymodule_export]
+    use super::function::{CachedCalls, CachedFunction, set_default_cache};
+    #[pymodule_export]
+    use super::prepared::{LoadedValue, PreparedEntry};
+    #[pymodule_export]
+    use super::typed::{escape_id, generate_auth_key, key_kinds};
+
+    use super::PyModuleMethods as _;
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::hot::install(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

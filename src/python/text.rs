@@ -1,0 +1,187 @@
+//! Python texts and ids as the bytes the engine works on.
+
+use super::errors::{InvalidKeyError, InvalidTagError};
+use crate::engine::ids::{self, Text};
+use crate::engine::keys;
+use crate::invalidation::slots::SlotList;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyInt, PyString, PyType};
+use std::borrow::Cow;
+
+/// Longest key, in bytes. Longer ones are nearly always a value in the wrong place, or an attack
+/// on memory.
+pub(super) const MOST_KEY_BYTES: usize = 8192;
+
+/// Longest id, in bytes before escaping, so that no key of ours exceeds the bound on keys.
+const MOST_ID_BYTES: usize = 1024;
+
+/// Longest tag, in bytes.
+const MOST_TAG_BYTES: usize = 1024;
+
+/// Most tags of one entry.
+const MOST_TAGS: usize = 64;
+
+/// A text as UTF-8; lone surrogates are encoded like any other code point.
+pub(super) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+    match text.to_str() {
+        Ok(valid) => Ok(Cow::Borrowed(valid.as_bytes())),
+        Err(_) => {
+            let bytes =
+                text.call_method1(intern!(text.py(), "encode"), ("utf-8", "surrogatepass"))?;
+            Ok(Cow::Owned(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()))
+        }
+    }
+}
+
+/// The inverse of [`utf8`].
+pub(super) fn to_python<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match std::str::from_utf8(text) {
+        Ok(valid) => Ok(PyString::new(py, valid).into_any()),
+        Err(_) => {
+            PyBytes::new(py, text).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+        }
+    }
+}
+
+/// The bytes of a key.
+pub(super) fn key<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    let Ok(text) = key.cast::<PyString>() else { return Err(not_a_key(key)) };
+    let bytes = utf8(text)?;
+    check_key(&bytes)?;
+    Ok(bytes)
+}
+
+/// Refuses a key that is empty or too long.
+pub(super) fn check_key(key: &[u8]) -> PyResult<()> {
+    if key.is_empty() {
+        return Err(InvalidKeyError::new_err("a key must not be empty"));
+    }
+    if key.len() > MOST_KEY_BYTES {
+        let len = key.len();
+        return Err(InvalidKeyError::new_err(format!(
+            "a key may have at most {MOST_KEY_BYTES} bytes, this one has {len}; hash long parts"
+        )));
+    }
+    Ok(())
+}
+
+#[cold]
+pub(super) fn not_a_key(key: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("a key must be a str, not {}", type_name(key)))
+}
+
+/// Appends an id (a `str`, a `UUID` or an `int`) to a key.
+pub(super) fn push_id(name: &str, id: &Bound<'_, PyAny>, out: &mut Text) -> PyResult<()> {
+    if let Ok(text) = id.cast::<PyString>() {
+        let bytes = utf8(text)?;
+        check_id(name, &bytes)?;
+        ids::push_id(&bytes, out);
+        return Ok(());
+    }
+    if is_uuid(id)? {
+        ids::push_uuid(uuid_bits(id)?, out);
+        return Ok(());
+    }
+    let digits = id_digits(name, id)?;
+    ids::push_id(digits.as_bytes(), out);
+    Ok(())
+}
+
+/// The tag `kind:id`, as it must be written for `invalidate_by_tags`.
+pub(super) fn tag_of_id(kind: &str, id: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut tag = kind.as_bytes().to_vec();
+    tag.push(b':');
+    if let Ok(text) = id.cast::<PyString>() {
+        let bytes = utf8(text)?;
+        check_id(kind, &bytes)?;
+        tag.extend_from_slice(&bytes);
+    } else if is_uuid(id)? {
+        let mut text = Text::new();
+        ids::push_uuid(uuid_bits(id)?, &mut text);
+        tag.extend_from_slice(&text);
+    } else {
+        tag.extend_from_slice(id_digits(kind, id)?.as_bytes());
+    }
+    Ok(tag)
+}
+
+fn check_id(name: &str, id: &[u8]) -> PyResult<()> {
+    if id.is_empty() {
+        return Err(InvalidKeyError::new_err(format!("{name} must not be empty")));
+    }
+    if id.len() > MOST_ID_BYTES {
+        return Err(InvalidKeyError::new_err(format!(
+            "{name} may have at most {MOST_ID_BYTES} bytes, this one has {}",
+            id.len()
+        )));
+    }
+    Ok(())
+}
+
+/// An integer id in decimal. `True` is an `int` to Python and surely no id.
+fn id_digits(name: &str, id: &Bound<'_, PyAny>) -> PyResult<String> {
+    if !id.is_exact_instance_of::<PyInt>() {
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be a str, a UUID or an int, not {}",
+            type_name(id)
+        )));
+    }
+    match id.extract::<i128>() {
+        Ok(number) => Ok(number.to_string()),
+        Err(_) => Err(InvalidKeyError::new_err(format!("{name} is too large for an id"))),
+    }
+}
+
+/// Whether an object is a `uuid.UUID`.
+pub(super) fn is_uuid(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static UUID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = UUID.import(object.py(), "uuid", "UUID")?;
+    Ok(object.get_type().is(class) || object.get_type().is_subclass(class)?)
+}
+
+/// The 128 bits of a `uuid.UUID`.
+pub(super) fn uuid_bits(uuid: &Bound<'_, PyAny>) -> PyResult<u128> {
+    uuid.getattr(intern!(uuid.py(), "int"))?.extract()
+}
+
+/// Adds the slots of tags as callers write them: any iterable of texts, but not a bare text,
+/// which would be taken for one tag per letter.
+pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+    if tags.is_none() {
+        return Ok(());
+    }
+    if tags.is_instance_of::<PyString>() || tags.is_instance_of::<PyBytes>() {
+        return Err(InvalidTagError::new_err(
+            "tags must be a list, tuple or set of texts; for a single tag write [tag]",
+        ));
+    }
+    for (number, tag) in tags.try_iter()?.enumerate() {
+        if number == MOST_TAGS {
+            return Err(InvalidTagError::new_err(format!("at most {MOST_TAGS} tags per call")));
+        }
+        let tag = tag?;
+        let Ok(text) = tag.cast::<PyString>() else {
+            return Err(InvalidTagError::new_err(format!(
+                "a tag must be a str, not {}",
+                type_name(&tag)
+            )));
+        };
+        let bytes = utf8(text)?;
+        if bytes.is_empty() || bytes.len() > MOST_TAG_BYTES {
+            return Err(InvalidTagError::new_err(format!(
+                "a tag must have 1 to {MOST_TAG_BYTES} bytes, this one has {}",
+                bytes.len()
+            )));
+        }
+        keys::push_once(keys::slot_of_tag(&bytes), out);
+    }
+    Ok(())
+}
+
+/// Name of an object's class, for messages; never its value, which may be a secret.
+pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}

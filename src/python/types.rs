@@ -1,0 +1,243 @@
+//! What the cache knows about Python's types: which cannot be changed, how large they are.
+
+use super::text;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
+    PyTuple, PyType,
+};
+use std::collections::HashSet;
+
+/// Classes and functions looked up once per process.
+#[derive(Debug)]
+pub(super) struct Types {
+    pub(super) deepcopy: Py<PyAny>,
+    pub(super) marshal_dumps: Py<PyAny>,
+    pub(super) marshal_loads: Py<PyAny>,
+    pub(super) object_new: Py<PyAny>,
+    pub(super) object_setattr: Py<PyAny>,
+    object: Py<PyAny>,
+    dataclass_getstate: Py<PyAny>,
+    dataclass_setstate: Py<PyAny>,
+    getsizeof: Py<PyAny>,
+    enum_class: Py<PyType>,
+    /// Exact classes whose instances offer no way to change them. Held, so no address is reused.
+    immutable: Vec<Py<PyType>>,
+    immutable_at: HashSet<usize>,
+}
+
+/// Standard classes whose instances cannot be changed by any documented means.
+const IMMUTABLE: [(&str, &str); 22] = [
+    ("uuid", "UUID"),
+    ("datetime", "datetime"),
+    ("datetime", "date"),
+    ("datetime", "time"),
+    ("datetime", "timedelta"),
+    ("datetime", "timezone"),
+    ("zoneinfo", "ZoneInfo"),
+    ("decimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("ipaddress", "IPv4Address"),
+    ("ipaddress", "IPv6Address"),
+    ("ipaddress", "IPv4Network"),
+    ("ipaddress", "IPv6Network"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "PurePosixPath"),
+    ("pathlib", "PureWindowsPath"),
+    ("builtins", "range"),
+    ("re", "Pattern"),
+    ("types", "FunctionType"),
+    ("types", "BuiltinFunctionType"),
+    ("types", "EllipsisType"),
+    ("types", "NotImplementedType"),
+];
+
+/// The first so many of [`IMMUTABLE`] have a `repr` that tells any two of them apart.
+const FAITHFUL_REPR: usize = 17;
+
+/// Bytes of an object that cannot tell: about a small instance with its fields.
+const UNKNOWN_BYTES: usize = 96;
+
+/// Objects looked at for the size of one value.
+const MOST_OBJECTS: usize = 200_000;
+
+impl Types {
+    pub(super) fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+        TYPES.get_or_try_init(py, || Self::load(py))
+    }
+
+    fn load(py: Python<'_>) -> PyResult<Self> {
+        let member = |module: &str, name: &str| py.import(module)?.getattr(name);
+        let mut immutable = Vec::new();
+        for (module, name) in IMMUTABLE {
+            immutable.push(member(module, name)?.cast_into::<PyType>()?.unbind());
+        }
+        let object = member("builtins", "object")?;
+        Ok(Self {
+            deepcopy: member("copy", "deepcopy")?.unbind(),
+            marshal_dumps: member("marshal", "dumps")?.unbind(),
+            marshal_loads: member("marshal", "loads")?.unbind(),
+            object_new: object.getattr("__new__")?.unbind(),
+            object_setattr: object.getattr("__setattr__")?.unbind(),
+            dataclass_getstate: member("dataclasses", "_dataclass_getstate")?.unbind(),
+            dataclass_setstate: member("dataclasses", "_dataclass_setstate")?.unbind(),
+            object: object.unbind(),
+            getsizeof: member("sys", "getsizeof")?.unbind(),
+            enum_class: member("enum", "Enum")?.cast_into::<PyType>()?.unbind(),
+            immutable_at: immutable.iter().map(|class| class.as_ptr() as usize).collect(),
+            immutable,
+        })
+    }
+
+    /// Immutable data that `marshal` knows.
+    pub(super) fn is_plain_leaf(&self, value: &Bound<'_, PyAny>) -> bool {
+        value.is_exact_instance_of::<PyString>()
+            || value.is_none()
+            || value.is_exact_instance_of::<PyBool>()
+            || value.is_exact_instance_of::<PyInt>()
+            || value.is_exact_instance_of::<PyFloat>()
+            || value.is_exact_instance_of::<PyBytes>()
+            || value.is_exact_instance_of::<PyComplex>()
+    }
+
+    /// Whether a class is an enumeration.
+    pub(super) fn is_enum(&self, class: &Bound<'_, PyType>) -> PyResult<bool> {
+        class.is_subclass(self.enum_class.bind(class.py()))
+    }
+
+    /// Whether `repr` of an instance says all there is to it: the standard immutables but those
+    /// that are code.
+    pub(super) fn has_faithful_repr(&self, class: &Bound<'_, PyType>) -> bool {
+        let faithful = &self.immutable[..FAITHFUL_REPR];
+        faithful.iter().any(|known| known.is(class))
+    }
+
+    /// Other objects nobody can change: standard immutables, enum members, classes, and named
+    /// tuples of such.
+    pub(super) fn is_other_leaf(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let class = value.get_type();
+        if self.immutable_at.contains(&(class.as_ptr() as usize))
+            || self.is_enum(&class)?
+            || value.is_instance_of::<PyType>()
+        {
+            return Ok(true);
+        }
+        let Ok(tuple) = value.cast::<PyTuple>() else { return Ok(false) };
+        let py = value.py();
+        if !class.hasattr(intern!(py, "_fields"))? || value.hasattr(intern!(py, "__dict__"))? {
+            return Ok(false);
+        }
+        for item in tuple.iter_borrowed() {
+            if !self.is_plain_leaf(&item) && !self.is_other_leaf(&item)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether an object is an instance of a dataclass all of whose state is in its attributes
+    /// and which has no opinion of its own on how to be made or copied.
+    pub(super) fn is_plain_dataclass(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = value.py();
+        let class = value.get_type();
+        if !class.hasattr(intern!(py, "__dataclass_fields__"))? {
+            return Ok(false);
+        }
+        for special in ["__deepcopy__", "__copy__", "__getnewargs_ex__", "__getnewargs__"] {
+            if class.hasattr(special)? {
+                return Ok(false);
+            }
+        }
+        let getstate = class.getattr(intern!(py, "__getstate__"))?;
+        let own_setstate = match class.getattr(intern!(py, "__setstate__")) {
+            Ok(setstate) => !setstate.is(&self.dataclass_setstate),
+            Err(_) => false,
+        };
+        // A built-in that keeps state of its own, such as `dict`, has its own `__new__`.
+        Ok(self.is_objects_own(&class, "__new__")?
+            && self.is_objects_own(&class, "__reduce__")?
+            && self.is_objects_own(&class, "__reduce_ex__")?
+            && (getstate.is(&self.dataclass_getstate)
+                || self.is_objects_own(&class, "__getstate__")?)
+            && !own_setstate
+            && self.slot_names(&class)?.is_some())
+    }
+
+    /// Names of the slots of a class and its bases that hold state; `None` where one of them is
+    /// private to its class and so known by another name.
+    pub(super) fn slot_names(
+        &self,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<Option<Vec<Py<PyString>>>> {
+        let py = class.py();
+        let mut names = Vec::new();
+        for base in class.mro() {
+            let Ok(slots) = base.getattr(intern!(py, "__dict__"))?.get_item("__slots__") else {
+                continue;
+            };
+            let slots = match slots.cast::<PyString>() {
+                Ok(single) => PyTuple::new(py, [single])?.into_any(),
+                Err(_) => slots,
+            };
+            for name in slots.try_iter()? {
+                let name = name?.cast_into::<PyString>()?;
+                match name.to_str()? {
+                    "__weakref__" | "__dict__" => {}
+                    private if private.starts_with("__") => return Ok(None),
+                    _ => names.push(name.unbind()),
+                }
+            }
+        }
+        Ok(Some(names))
+    }
+
+    fn is_objects_own(&self, class: &Bound<'_, PyType>, name: &str) -> PyResult<bool> {
+        let own = self.object.bind(class.py()).getattr(name)?;
+        Ok(class.getattr(name)?.is(&own))
+    }
+
+    /// Bytes of an object without what it refers to.
+    pub(super) fn shallow_size(&self, value: &Bound<'_, PyAny>) -> usize {
+        if value.is_none() || value.is_instance_of::<PyBool>() {
+            return 0;
+        }
+        let size = self.getsizeof.bind(value.py()).call1((value, UNKNOWN_BYTES));
+        let size = size.and_then(|size| size.extract::<usize>()).unwrap_or(UNKNOWN_BYTES);
+        // A UUID's bulk is the integer it refers to.
+        if text::is_uuid(value).unwrap_or(false) { size + 44 } else { size }
+    }
+
+    /// Bytes of an object with what it refers to, each object once, as far as that can be seen.
+    /// Stops after [`MOST_OBJECTS`]: what is larger than that is too large by any measure.
+    pub(super) fn deep_size(&self, value: &Bound<'_, PyAny>) -> usize {
+        let mut seen = HashSet::new();
+        let mut todo = vec![value.clone()];
+        let mut bytes = 0;
+        while let Some(object) = todo.pop() {
+            if seen.len() == MOST_OBJECTS || !seen.insert(object.as_ptr() as usize) {
+                continue;
+            }
+            bytes += self.shallow_size(&object);
+            if self.is_plain_leaf(&object) || object.is_instance_of::<PyType>() {
+                continue;
+            }
+            if let Ok(dict) = object.cast::<PyDict>() {
+                todo.extend(dict.keys().iter());
+                todo.extend(dict.values().iter());
+            } else if let Ok(list) = object.cast::<PyList>() {
+                todo.extend(list.iter());
+            } else if let Ok(tuple) = object.cast::<PyTuple>() {
+                todo.extend(tuple.iter());
+            } else if let Ok(set) = object.cast::<PySet>() {
+                todo.extend(set.iter());
+            } else if let Ok(set) = object.cast::<PyFrozenSet>() {
+                todo.extend(set.iter());
+            }
+            todo.extend(object.getattr(intern!(object.py(), "__dict__")).ok());
+        }
+        bytes
+    }
+}

@@ -1,0 +1,365 @@
+//! Values as the cache keeps them, and as callers get them.
+//!
+//! A caller may do what it likes to a value it got; the next caller must get what was set.
+//! Immutable values are handed out as they are. Of anything else the cache keeps a private copy
+//! and hands out copies of that:
+//!
+//! * dicts, lists, tuples and sets: a [`Template`], which copies in C what it can;
+//! * instances of plain dataclasses: a template of their fields;
+//! * any other object: `copy.deepcopy`, both ways;
+//! * large values made of plain data only: compressed bytes.
+//!
+//! What cannot be copied is refused when it is set.
+
+use super::errors::SerializationError;
+use super::types::Types;
+use crate::engine::compress;
+use pyo3::exceptions::PyRecursionError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType,
+};
+use std::sync::Arc;
+
+/// A value in the table. Cloning one is cheap and runs no Python code.
+#[derive(Debug)]
+pub(super) enum CachedValue {
+    /// Immutable, or shared on the user's wish.
+    Shared(Py<PyAny>),
+    /// Copied from a template.
+    Template(Arc<Template>),
+    /// Unpacked.
+    Packed(Arc<[u8]>),
+    /// Copied by `copy.deepcopy`.
+    Opaque(Py<PyAny>),
+}
+
+/// A value to be stored, with the bytes it takes.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) value: CachedValue,
+    pub(super) bytes: usize,
+}
+
+/// How values are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Storage {
+    /// Hand out the very object that was set.
+    pub(super) shared: bool,
+    /// Compress from this many bytes; `None`: never.
+    pub(super) compress_from: Option<usize>,
+}
+
+/// How to build a copy.
+#[derive(Debug)]
+pub(super) enum Template {
+    Leaf(Py<PyAny>),
+    /// The master holds all leaves; what is nested is put in afterwards.
+    Dict {
+        master: Py<PyDict>,
+        nested: Vec<(Py<PyAny>, Self)>,
+    },
+    List {
+        master: Py<PyList>,
+        nested: Vec<(usize, Self)>,
+    },
+    Tuple(Vec<Self>),
+    Set(Py<PySet>),
+    Bytes(Py<PyByteArray>),
+    /// A dataclass instance: `__dict__`, and what stands in slots.
+    Instance {
+        class: Py<PyType>,
+        state: Option<Box<Self>>,
+        slots: Vec<(Py<PyString>, Self)>,
+    },
+}
+
+/// Deeper values are refused: they are nearly always ones that contain themselves.
+const MOST_LEVELS: usize = 100;
+
+impl CachedValue {
+    #[inline]
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Shared(object) => Self::Shared(object.clone_ref(py)),
+            Self::Template(template) => Self::Template(Arc::clone(template)),
+            Self::Packed(packed) => Self::Packed(Arc::clone(packed)),
+            Self::Opaque(object) => Self::Opaque(object.clone_ref(py)),
+        }
+    }
+
+    /// The value for one caller.
+    pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        match self {
+            Self::Shared(object) => Ok(object.into_bound(py)),
+            Self::Template(template) => template.build(py),
+            Self::Packed(packed) => {
+                let types = Types::get(py)?;
+                let plain = compress::unpack(&packed)?;
+                types.marshal_loads.bind(py).call1((PyBytes::new(py, &plain),))
+            }
+            Self::Opaque(object) => deepcopy(object.bind(py)),
+        }
+    }
+}
+
+/// Takes a private copy of a value, or the value itself where nobody can change it.
+pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
+    let py = value.py();
+    let types = Types::get(py)?;
+    if storage.shared {
+        let bytes = types.deep_size(value);
+        return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
+    }
+    let mut freezer = Freezer { types, bytes: 0, plain: true };
+    let Some(template) = freezer.freeze(value, 0)? else {
+        let copy = deepcopy(value)?;
+        let bytes = types.deep_size(&copy);
+        // What copies to itself cannot be changed, as far as its own class knows.
+        let copied = if copy.is(value) {
+            CachedValue::Shared(copy.unbind())
+        } else {
+            CachedValue::Opaque(copy.unbind())
+        };
+        return Ok(Frozen { value: copied, bytes });
+    };
+    let bytes = freezer.bytes;
+    if freezer.plain
+        && storage.compress_from.is_some_and(|from| bytes >= from)
+        && let Some(packed) = pack(py, types, &template, bytes)?
+    {
+        return Ok(Frozen { bytes: packed.len(), value: CachedValue::Packed(packed) });
+    }
+    let value = match template {
+        Template::Leaf(object) => CachedValue::Shared(object),
+        template => CachedValue::Template(Arc::new(template)),
+    };
+    Ok(Frozen { value, bytes })
+}
+
+/// In-process only, and only for plain data: `marshal` gives back exactly what it was given.
+fn pack(
+    py: Python<'_>,
+    types: &Types,
+    template: &Template,
+    bytes: usize,
+) -> PyResult<Option<Arc<[u8]>>> {
+    let plain = types.marshal_dumps.bind(py).call1((template.build(py)?,))?;
+    let plain = plain.cast_into::<PyBytes>()?;
+    Ok(compress::pack(plain.as_bytes(), bytes).map(Arc::from))
+}
+
+fn deepcopy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    Types::get(py)?.deepcopy.bind(py).call1((value,)).map_err(|cause| {
+        if !cause.is_instance_of::<pyo3::exceptions::PyException>(py) {
+            return cause;
+        }
+        let error = SerializationError::new_err(format!(
+            "a value of type {} cannot be copied ({}); cache plain data, or use isolation=\"shared\"",
+            super::text::type_name(value),
+            cause.get_type(py).name().map_or_else(|_| String::new(), |name| name.to_string()),
+        ));
+        // A recursion's traceback is as long as the stack was deep.
+        if !cause.is_instance_of::<PyRecursionError>(py) {
+            error.set_cause(py, Some(cause));
+        }
+        error
+    })
+}
+
+struct Freezer<'a> {
+    types: &'a Types,
+    bytes: usize,
+    /// Whether all of it so far is data `marshal` knows.
+    plain: bool,
+}
+
+impl Freezer<'_> {
+    /// `None`: something in it is neither immutable nor of a kind a template can copy.
+    fn freeze(&mut self, value: &Bound<'_, PyAny>, level: usize) -> PyResult<Option<Template>> {
+        if level > MOST_LEVELS {
+            return Err(SerializationError::new_err(format!(
+                "a value may nest {MOST_LEVELS} levels deep; this one is deeper or contains itself"
+            )));
+        }
+        if self.types.is_plain_leaf(value) {
+            self.bytes += self.types.shallow_size(value);
+            return Ok(Some(Template::Leaf(value.clone().unbind())));
+        }
+        if let Ok(dict) = value.cast_exact::<PyDict>() {
+            return self.dict(dict, level);
+        }
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            return self.list(list, level);
+        }
+        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            return self.tuple(tuple, level);
+        }
+        if let Ok(set) = value.cast_exact::<PySet>() {
+            // A copy first: another thread may be changing the original.
+            let master = PySet::empty(value.py())?;
+            master.call_method1(intern!(value.py(), "update"), (set,))?;
+            let fits = self.all_leaves(master.try_iter()?)?;
+            self.bytes += self.types.shallow_size(master.as_any());
+            return Ok(fits.then(|| Template::Set(master.unbind())));
+        }
+        if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+            let fits = self.all_leaves(set.try_iter()?)?;
+            self.bytes += self.types.shallow_size(value);
+            return Ok(fits.then(|| Template::Leaf(value.clone().unbind())));
+        }
+        self.plain = false;
+        if self.types.is_other_leaf(value)? {
+            self.bytes += self.types.shallow_size(value);
+            return Ok(Some(Template::Leaf(value.clone().unbind())));
+        }
+        if let Ok(bytes) = value.cast_exact::<PyByteArray>() {
+            let master = PyByteArray::new(value.py(), &bytes.to_vec());
+            self.bytes += self.types.shallow_size(master.as_any());
+            return Ok(Some(Template::Bytes(master.unbind())));
+        }
+        if self.types.is_plain_dataclass(value)? {
+            return self.instance(value, level);
+        }
+        Ok(None)
+    }
+
+    fn dict(&mut self, dict: &Bound<'_, PyDict>, level: usize) -> PyResult<Option<Template>> {
+        let master = dict.copy()?;
+        let mut nested = Vec::new();
+        self.bytes += self.types.shallow_size(master.as_any());
+        for (key, item) in dict.copy()? {
+            // Keys are looked at like values, and must be leaves: nobody can replace them.
+            if !matches!(self.freeze(&key, level + 1)?, Some(Template::Leaf(_))) {
+                return Ok(None);
+            }
+            match self.freeze(&item, level + 1)? {
+                Some(Template::Leaf(_)) => {}
+                Some(template) => {
+                    master.set_item(&key, item.py().None())?;
+                    nested.push((key.unbind(), template));
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Template::Dict { master: master.unbind(), nested }))
+    }
+
+    fn list(&mut self, list: &Bound<'_, PyList>, level: usize) -> PyResult<Option<Template>> {
+        let master = list.get_slice(0, list.len());
+        let mut nested = Vec::new();
+        self.bytes += self.types.shallow_size(master.as_any());
+        for at in 0..master.len() {
+            match self.freeze(&master.get_item(at)?, level + 1)? {
+                Some(Template::Leaf(_)) => {}
+                Some(template) => {
+                    master.set_item(at, list.py().None())?;
+                    nested.push((at, template));
+                }
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Template::List { master: master.unbind(), nested }))
+    }
+
+    fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, level: usize) -> PyResult<Option<Template>> {
+        self.bytes += self.types.shallow_size(tuple.as_any());
+        let mut items = Vec::with_capacity(tuple.len());
+        for item in tuple.iter_borrowed() {
+            match self.freeze(&item, level + 1)? {
+                Some(template) => items.push(template),
+                None => return Ok(None),
+            }
+        }
+        let leaves = items.iter().all(|item| matches!(item, Template::Leaf(_)));
+        Ok(Some(if leaves {
+            Template::Leaf(tuple.clone().into_any().unbind())
+        } else {
+            Template::Tuple(items)
+        }))
+    }
+
+    fn instance(&mut self, value: &Bound<'_, PyAny>, level: usize) -> PyResult<Option<Template>> {
+        let py = value.py();
+        self.bytes += self.types.shallow_size(value);
+        let state = match value.getattr(intern!(py, "__dict__")) {
+            Ok(dict) => match self.dict(dict.cast::<PyDict>()?, level + 1)? {
+                Some(template) => Some(Box::new(template)),
+                None => return Ok(None),
+            },
+            Err(_) => None,
+        };
+        let mut slots = Vec::new();
+        for name in self.types.slot_names(&value.get_type())?.unwrap_or_default() {
+            let Ok(item) = value.getattr(name.bind(py)) else { continue };
+            match self.freeze(&item, level + 1)? {
+                Some(template) => slots.push((name, template)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Template::Instance { class: value.get_type().unbind(), state, slots }))
+    }
+
+    fn all_leaves<'py>(
+        &mut self,
+        items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    ) -> PyResult<bool> {
+        for item in items {
+            if !matches!(self.freeze(&item?, MOST_LEVELS)?, Some(Template::Leaf(_))) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Template {
+    fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match self {
+            Self::Leaf(object) => object.bind(py).clone(),
+            Self::Dict { master, nested } => {
+                let copy = master.bind(py).copy()?;
+                for (key, template) in nested {
+                    copy.set_item(key, template.build(py)?)?;
+                }
+                copy.into_any()
+            }
+            Self::List { master, nested } => {
+                let master = master.bind(py);
+                let copy = master.get_slice(0, master.len());
+                for (at, template) in nested {
+                    copy.set_item(*at, template.build(py)?)?;
+                }
+                copy.into_any()
+            }
+            Self::Tuple(items) => {
+                let items =
+                    items.iter().map(|item| item.build(py)).collect::<PyResult<Vec<_>>>()?;
+                PyTuple::new(py, items)?.into_any()
+            }
+            Self::Set(master) => {
+                let copy = PySet::empty(py)?;
+                copy.call_method1(intern!(py, "update"), (master,))?;
+                copy.into_any()
+            }
+            Self::Bytes(master) => PyByteArray::new(py, &master.bind(py).to_vec()).into_any(),
+            Self::Instance { class, state, slots } => {
+                // Neither `__init__` nor `__post_init__` runs, as with `copy.copy`.
+                let types = Types::get(py)?;
+                let copy = types.object_new.bind(py).call1((class,))?;
+                if let Some(state) = state {
+                    let fields = state.build(py)?;
+                    let dict = copy.getattr(intern!(py, "__dict__"))?;
+                    dict.cast::<PyDict>()?.update(fields.cast::<PyDict>()?.as_mapping())?;
+                }
+                for (name, template) in slots {
+                    let item = template.build(py)?;
+                    types.object_setattr.bind(py).call1((&copy, name, item))?;
+                }
+                copy
+            }
+        })
+    }
+}
