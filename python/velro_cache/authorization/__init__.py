@@ -1,0 +1,34 @@
+"""Who may do what: decisions, the service that makes them, and the check that caches them."""
+
+from velro_cache.authorization.cached_check import CachedGenerationAccess
+from velro_cache.authorization.current import (
+    current_authorization_service,
+    register_authorization_service,
+    unregister_authorization_service,
+)
+from velro_cache.authorization.models import (
+    AccessFlags,
+    AccessType,
+    AuthorizationMethod,
+    AuthorizationResult,
+    GenerationPermissions,
+    SecurityLevel,
+    TeamRole,
+)
+from velro_cache.authorization.service import AuthorizationService, GenerationAccessService
+
+__all__ = [
+    "AccessFlags",
+    "AccessType",
+    "AuthorizationMethod",
+    "AuthorizationResult",
+    "AuthorizationService",
+    "CachedGenerationAccess",
+    "GenerationAccessService",
+    "GenerationPermissions",
+    "SecurityLevel",
+    "TeamRole",
+    "current_authorization_service",
+    "register_authorization_service",
+    "unregister_authorization_service",
+]

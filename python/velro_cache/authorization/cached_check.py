@@ -1,0 +1,311 @@
+"""A check of access to a generation, answered from the cache where that is safe.
+
+The idea: one decision of the authorization service, with all its flags, is cached and answers
+every kind of access; each answer is made for the access that was asked for. What makes it safe:
+
+- **It is bound to who asked how.** The entry's key holds a keyed digest of the token, the client
+  address and the service that decided, so a forged token is never given the answer of a good
+  one. The key stands below ``auth:gen:{generation_id}:user:{user_id}:access``; everything that
+  invalidates that user or that generation reaches it. The token itself is stored nowhere.
+- **It ends when the grant ends.** The entry lives no longer than ``expires_at``, and the wall
+  clock is looked at again just before each answer: the cache's own clock counts seconds, and
+  somebody may set the wall clock.
+- **A revocation wins over a load that began before it**: the load's result is not stored, and no
+  check that comes later waits for it.
+- **Not knowing is no answer.** An exception of the service reaches all who wait, and is not kept.
+
+Cost of a hit: two clock readings, one keyed digest over the token, one lookup.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from time import perf_counter
+from typing import Final
+
+from velro_cache._engine import generate_auth_key, keyed_digest
+from velro_cache.authorization.check_statistics import CheckStatistics, statistics_of
+from velro_cache.authorization.models import AccessType, GenerationPermissions, utc_now
+from velro_cache.authorization.service import GenerationAccessService
+from velro_cache.manager import Id, OptimizedCacheManager
+
+__all__ = ["DEFAULT_DENY_TTL_SECONDS", "CachedGenerationAccess"]
+
+DEFAULT_DENY_TTL_SECONDS: Final = 30.0
+"""A deny is cheap to ask for by whoever makes up tokens; it should not fill the cache for long."""
+
+_PRIORITY: Final = 2
+"""That of ``set_generation_access``."""
+
+
+class CachedGenerationAccess:
+    """Checks access to generations through a cache. Cheap to make; keeps no state of its own.
+
+    Args:
+        service: Who decides what is not cached.
+        cache: Where decisions are kept.
+        deny_ttl_seconds: How long a deny is kept, in seconds, at most ``auth_ttl_seconds``.
+            0: not at all.
+        namespace: Name shared by all services that would give the same answers. None: only this
+            very service object shares its decisions with itself, which is always right; name one
+            if you make a new service object for each request.
+        now: The wall clock, with a time zone.
+
+    Raises:
+        ValueError: ``deny_ttl_seconds`` is negative or not finite.
+    """
+
+    __slots__ = ("_cache", "_deny_ttl_seconds", "_now", "_scope", "_service", "_statistics")
+
+    def __init__(
+        self,
+        service: GenerationAccessService,
+        cache: OptimizedCacheManager,
+        *,
+        deny_ttl_seconds: float = DEFAULT_DENY_TTL_SECONDS,
+        namespace: str | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        if not (math.isfinite(deny_ttl_seconds) and deny_ttl_seconds >= 0):
+            raise ValueError(f"deny_ttl_seconds must be 0 or more seconds, not {deny_ttl_seconds}")
+        self._service = service
+        self._cache = cache
+        self._deny_ttl_seconds = deny_ttl_seconds
+        self._now = now
+        scope = f"#{_serial_of(service)}" if namespace is None else f"={namespace}"
+        self._scope = f"{len(scope)},{scope}"
+        self._statistics = statistics_of(cache)
+
+    @property
+    def statistics(self) -> CheckStatistics:
+        """The account these checks are counted in, shared by all that use the same cache."""
+        return self._statistics
+
+    async def check(
+        self,
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        required_access: AccessType = AccessType.READ,
+        client_ip: str | None = None,
+        force_refresh: bool = False,
+        expires_in: int = 3600,
+    ) -> GenerationPermissions:
+        """Say whether a user may access a generation.
+
+        Args:
+            generation_id: The generation.
+            user_id: The user.
+            auth_token: Credential of the request, handed to the service.
+            required_access: What the user wants to do.
+            client_ip: Address of the client, handed to the service. None: not known.
+            force_refresh: Ask the service, whatever is cached.
+            expires_in: Life of media URLs in seconds, handed to the service.
+
+        Returns:
+            The decision, with ``granted`` saying whether *this* access is allowed right now.
+
+        Raises:
+            TypeError: The token is not a text, or the service returned no decision.
+            ValueError: There is no such access, or the service decided about somebody else.
+            LoaderTimeoutError: The service did not answer within ``load_timeout_seconds``.
+            Exception: Whatever the service raised, to all who waited for it; nothing was cached.
+
+        Consistency:
+            A check that begins after an invalidation has returned is never answered by a
+            decision from before it.
+        """
+        started = perf_counter()
+        access = required_access
+        if type(access) is not AccessType:
+            access = AccessType(access)
+        key = self._key(generation_id, user_id, auth_token, client_ip, expires_in)
+        if not force_refresh:
+            cached = self._cache.get_value(key)
+            if isinstance(cached, GenerationPermissions):
+                if not cached.is_expired(self._now()):
+                    answer = cached.addressed_to(generation_id, user_id).answering(access)
+                    self._statistics.record_hit(perf_counter() - started, granted=answer.granted)
+                    return answer
+                self._statistics.record_expired_hit()
+        load = _Load(self._ask, generation_id, user_id, auth_token, client_ip, expires_in)
+        granted: bool | None = None
+        try:
+            decision = await self._load(key, load)
+            if force_refresh and not load.asked:
+                # Somebody else's load, and it may have begun before this check did. The next
+                # one, whoever begins it, will not have.
+                decision = await self._load(key, load)
+            # Nothing may be awaited from here on: the clock has the last word.
+            if decision.is_expired(self._now()):
+                decision = decision.revoked()
+            answer = decision.addressed_to(generation_id, user_id).answering(access)
+            granted = answer.granted
+            return answer
+        finally:
+            self._statistics.record_load(
+                perf_counter() - started, granted=granted, asked=load.asked, refresh=force_refresh
+            )
+
+    async def _load(self, key: str, load: _Load) -> GenerationPermissions:
+        return await self._cache.aload_missing(
+            key,
+            load,
+            ttl=self._ttl_seconds,
+            tags=_tags(load.generation_id, load.user_id),
+            priority=_PRIORITY,
+        )
+
+    def _key(
+        self,
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        client_ip: str | None,
+        expires_in: int,
+    ) -> str:
+        if not isinstance(auth_token, str):
+            # Its repr would be the token.
+            raise TypeError(f"auth_token must be a text, not {type(auth_token).__name__}")
+        # The lengths keep the parts apart: no token can end in somebody else's address.
+        parts = f"{self._scope}{expires_in},{len(auth_token)},{auth_token}"
+        if client_ip is not None:
+            parts = f"{parts}={client_ip}"
+        try:
+            secret = parts.encode()
+        except UnicodeEncodeError:
+            secret = parts.encode("utf-8", "surrogatepass")
+        return f"{_place(generation_id, user_id)}:t{keyed_digest(secret).hex()}"
+
+    def _ttl_seconds(self, decision: GenerationPermissions) -> float:
+        """How long a decision may be kept; 0 or less: not at all."""
+        longest = self._cache.config.auth_ttl_seconds
+        if not decision.granted:
+            longest = min(longest, self._deny_ttl_seconds)
+        left = decision.seconds_left(self._now())
+        return longest if left is None else min(longest, left)
+
+    async def _ask(
+        self,
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        client_ip: str | None,
+        expires_in: int,
+    ) -> GenerationPermissions:
+        decision = await self._service.validate_generation_media_access(
+            generation_id=generation_id,
+            user_id=user_id,
+            auth_token=auth_token,
+            client_ip=client_ip,
+            expires_in=expires_in,
+        )
+        name = type(self._service).__name__
+        if not isinstance(decision, GenerationPermissions):
+            raise TypeError(
+                f"{name}.validate_generation_media_access returned"
+                f" {type(decision).__name__}, not GenerationPermissions"
+            )
+        # Compared in the spelling of keys: a UUID and its text are the same id.
+        if _place(decision.generation_id, decision.user_id) != _place(generation_id, user_id):
+            raise ValueError(
+                f"{name}.validate_generation_media_access decided about another user or"
+                " generation than the one asked for"
+            )
+        return decision
+
+
+class _Load:
+    """One call of the service, and whether it was made at all: others may be answered by it."""
+
+    __slots__ = (
+        "_ask",
+        "_auth_token",
+        "_client_ip",
+        "_expires_in",
+        "asked",
+        "generation_id",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        ask: Callable[[Id, Id, str, str | None, int], Awaitable[GenerationPermissions]],
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        client_ip: str | None,
+        expires_in: int,
+    ) -> None:
+        self._ask = ask
+        self.generation_id = generation_id
+        self.user_id = user_id
+        self._auth_token = auth_token
+        self._client_ip = client_ip
+        self._expires_in = expires_in
+        self.asked = False
+
+    async def __call__(self) -> GenerationPermissions:
+        self.asked = True
+        return await self._ask(
+            self.generation_id,
+            self.user_id,
+            self._auth_token,
+            self._client_ip,
+            self._expires_in,
+        )
+
+
+def _place(generation_id: Id, user_id: Id) -> str:
+    return generate_auth_key("generation_access", generation_id=generation_id, user_id=user_id)
+
+
+def _tags(generation_id: Id, user_id: Id) -> tuple[str, ...]:
+    return ("auth", "generation_access", f"user:{user_id}", f"generation:{generation_id}")
+
+
+_serials = itertools.count(1)
+_known: dict[int, tuple[weakref.ref[object], int]] = {}
+_pinned: OrderedDict[int, tuple[object, int]] = OrderedDict()
+_known_lock = threading.Lock()
+
+_MOST_PINNED: Final = 64
+"""Services of the kind that has to be kept alive to be known again; a process has one or two."""
+
+
+def _serial_of(service: object) -> int:
+    """A number for each service object, never used again for another one.
+
+    Its ``id()`` will not do: the next object may get the same one.
+    """
+    place = id(service)
+    with _known_lock:
+        known = _known.get(place)
+        if known is not None and known[0]() is service:
+            return known[1]
+        pinned = _pinned.get(place)
+        if pinned is not None:
+            return pinned[1]
+        serial = next(_serials)
+        try:
+            # The callback takes the note away together with the object.
+            _known[place] = (weakref.ref(service, lambda _: _forget(place, serial)), serial)
+        except TypeError:
+            # No weak references to this one: it has slots. While it is held, its id is its own.
+            _pinned[place] = (service, serial)
+            if len(_pinned) > _MOST_PINNED:
+                _pinned.popitem(last=False)
+        return serial
+
+
+def _forget(place: int, serial: int) -> None:
+    # Runs whenever the collector likes, maybe within the lock above: dict operations only.
+    known = _known.get(place)
+    if known is not None and known[1] == serial:
+        _known.pop(place, None)
