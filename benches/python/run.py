@@ -47,8 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     if options.child_memory:
-        print(json.dumps(memory.measure(options.child_memory, options.entries)))
-        return 0
+        return _fill_here(options.child_memory, options.entries)
     if options.render:
         record = json.loads(options.render.read_text(encoding="utf-8"))
         return _publish(Results.from_json(record), options.out or ROOT / "docs", raw=False)
@@ -86,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             results.outcomes.append(outcome)
     _say(f"took {time.monotonic() - begin:.0f} s")
     if failed:
+        print(report.tables(results))
         print(f"bench: FAILED: {', '.join(failed)} (see above)", file=sys.stderr)
         return 1
     if whole or options.out:
@@ -216,6 +216,17 @@ def _run_here(scenario: Scenario, members: tuple[type[Contestant], ...], scale: 
     finally:
         runner.close()
     json.dump(outcome.as_json(), sys.stdout)
+    return 0
+
+
+def _fill_here(slug: str, entries: int) -> int:
+    """Fill one contestant in this process and print what it took as JSON."""
+    try:
+        figures = memory.measure(slug, entries)
+    except WrongAnswerError as error:
+        _say(f"\n    WRONG ANSWER in memory: {error}")
+        return EXPLAINED
+    json.dump(figures, sys.stdout)
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import json
 import os
 import statistics
@@ -20,13 +21,16 @@ from pathlib import Path
 
 from contestants import CONTESTANTS
 from contestants.base import Contestant
-from harness import MISSING, Runner, check
+from harness import MISSING, ContestantError, Runner, check
 from results import Outcome, Standing
 from scenarios.context import Context
 from workload import Row, Workload
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 """The command line, which is called again for each contestant."""
+
+SAMPLE = 1_000
+"""Entries that are looked up again to see whether they are right."""
 
 
 def run(context: Context) -> Outcome:
@@ -60,14 +64,20 @@ TITLES = {"velro": "**velro-cache**, two tags per entry"}
 
 
 def _in_child(slug: str, entries: int) -> dict[str, float]:
-    """Measure one contestant in a fresh process and return its figures."""
+    """Measure one contestant in a fresh process and return its figures.
+
+    Raises:
+        ContestantError: The process failed; it has said why.
+    """
     finished = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, str(RUN), "--child-memory", slug, "--entries", str(entries)],
-        check=True,
+        check=False,
         stdout=subprocess.PIPE,
         text=True,
         timeout=600,
     )
+    if finished.returncode != 0:
+        raise ContestantError(f"{slug}: its process ended with status {finished.returncode}")
     figures: dict[str, float] = json.loads(finished.stdout)
     return figures
 
@@ -134,11 +144,11 @@ class _Values:
 
 
 def _check(contestant: Contestant, entries: int) -> None:
-    """Look some entries up again.
+    """Look entries from everywhere in the sequence up again.
 
     A cache in several parts may have dropped a few: one part is full before the others are.
     """
-    rows = list(_rows(min(1_000, entries)))
+    rows = list(itertools.islice(_rows(entries), None, None, max(1, entries // SAMPLE)))
     ask = contestant.runner.collected(
         str(contestant.get).format(key="key"),
         contestant.names(),
