@@ -8,8 +8,8 @@ memory are bars from zero. velro-cache has the accent colour, everybody else is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from html import escape
 from typing import Final, Literal
 
@@ -51,13 +51,18 @@ PANEL_HEAD: Final = 50
 PANEL_FOOT: Final = 34
 
 NAMES: Final = {
-    "velro": "velro-cache get",
+    "velro": "velro-cache",
     "velro-value": "velro-cache get_value",
     "velro-untagged": "velro-cache, no tags",
     "dict-awaited": "dict behind a coroutine",
+    "dict": "plain dict",
     "pure": "pure-Python manager",
 }
 """Names that are shorter than the tables' ones."""
+
+GET: Final = {"velro": "velro-cache get"}
+TAGGED: Final = {"velro": "velro-cache, two tags"}
+"""Names of velro-cache's main row where another of its rows stands beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Panel:
         figure: From a standing to its figure; None leaves the standing out.
         kind: ``multiple`` for dots on a logarithmic axis, ``amount`` for bars from zero.
         label: From a figure to its text.
+        names: Names that differ from `NAMES` in this panel.
         largest_first: Whether more is better.
     """
 
@@ -80,6 +86,7 @@ class Panel:
     figure: Callable[[Standing], float | None]
     kind: Literal["multiple", "amount"]
     label: Callable[[float], str]
+    names: Mapping[str, str] = field(default_factory=dict)
     largest_first: bool = False
 
 
@@ -94,16 +101,18 @@ def _ratio(standing: Standing) -> float | None:
 LESS: Final = "multiples of a plain dict, logarithmic; less is better"
 
 PANELS: Final = (
-    Panel("hit", "Hit", LESS, _ratio, "multiple", _multiple),
-    Panel("hit_fresh", "Hit with a freshly built key", LESS, _ratio, "multiple", _multiple),
-    Panel("set_evict", "Store into a full cache", LESS, _ratio, "multiple", _multiple),
+    Panel("hit", "Hit", LESS, _ratio, "multiple", _multiple, GET),
+    Panel("hit_fresh", "Hit with a freshly built key", LESS, _ratio, "multiple", _multiple, GET),
+    Panel("set_evict", "Store into a full cache", LESS, _ratio, "multiple", _multiple, TAGGED),
     Panel("decorator_async", "Decorated async function, hit", LESS, _ratio, "multiple", _multiple),
     Panel(
         "zipf",
         "Hit rate, Zipf(0.99), 100,000 keys, room for 10,000",
         "percent; more is better",
         lambda standing: (
-            None if standing.slug == "dict" else standing.extra.get("hit_rate_percent")
+            None
+            if standing.slug in ("dict", "velro-value")
+            else standing.extra.get("hit_rate_percent")
         ),
         "amount",
         lambda value: f"{value:.1f} %",
@@ -116,6 +125,7 @@ PANELS: Final = (
         lambda standing: standing.extra.get("net_bytes_per_entry"),
         "amount",
         lambda value: f"{value:,.0f}",
+        TAGGED,
     ),
 )
 
@@ -275,7 +285,8 @@ def _mark(
     """Return one contestant's name, mark and figure."""
     family = "ours" if standing.slug in OURS else "pure" if standing.slug == "pure" else "peer"
     strong = " strong" if family == "ours" else ""
-    name = NAMES.get(standing.slug, plain(standing.title))
+    name = panel.names.get(standing.slug) or NAMES.get(standing.slug)
+    name = name or plain(standing.title)
     parts = [
         f'<text class="end{strong}" x="{left + LABELS - 10:.1f}" y="{y + 4:.1f}">'
         f"{escape(name)}</text>"
