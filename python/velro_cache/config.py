@@ -1,6 +1,5 @@
 """What can be set, in which unit, within which range, and what it means when left alone."""
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -256,9 +255,9 @@ def _check_number(name: str, value: object, bounds: _Range) -> None:
         raise ConfigError(f"{name} must be {wanted}, not {value!r:.80}")
     number = cast(float, value)
     # The comparison is written so that NaN fails it.
-    if not (math.isfinite(number) and bounds.low <= number <= bounds.high):
+    if not bounds.low <= number <= bounds.high:
         allowed = f"{bounds.low:,.10g} to {bounds.high:,.10g}"
-        raise ConfigError(f"{name} must be {wanted} from {allowed}, not {number!r}")
+        raise ConfigError(f"{name} must be {wanted} from {allowed}, not {value!r:.80}")
 
 
 def _parse(variable: str, field_name: str, text: str) -> object:

@@ -21,7 +21,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 _MISS = object()
 
-IMPLIED_TAGS: Mapping[str, str] = {
+_IMPLIED_TAGS: Mapping[str, str] = {
     "user_id": "user",
     "generation_id": "generation",
     "project_id": "project",
@@ -65,14 +65,16 @@ class Cached(Protocol, Generic[P, R_co]):
         An id given as a UUID or as its text means the same here.
 
         Args:
-            *args: As in the call. For a method, called on the instance: without ``self``.
+            *args: As in the call. For a method, the instance comes first:
+                ``service.check.invalidate(service, user_id)``.
             **kwargs: As in the call.
 
         Returns:
             How many results were dropped.
 
         Raises:
-            TypeError: The arguments do not fit the function.
+            TypeError: The arguments do not fit the function; for a method, the instance is
+                missing.
         """
         ...
 
@@ -130,6 +132,9 @@ def cached_authorization(
     templates = tuple(tags)
 
     def decorate(function: Callable[P, R], /) -> Cached[P, R]:
+        if isinstance(function, (staticmethod, classmethod)):
+            kind = type(function).__name__
+            raise ConfigError(f"write @{kind} above @cached_authorization, not below it")
         shape = _Shape(function, templates, key, cache)
         build: Callable[[Any, _Shape, float], Any] = (
             _asynchronous if inspect.iscoroutinefunction(function) else _synchronous
@@ -162,7 +167,7 @@ class _Shape:
         )
 
     def manager(self) -> OptimizedCacheManager:
-        return self.cache or get_cache_manager()
+        return get_cache_manager() if self.cache is None else self.cache
 
     def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
         described = self.calls.describe(args, kwargs)
@@ -177,7 +182,7 @@ class _Shape:
         bound.apply_defaults()
         values = bound.arguments
         tags = [call_tag, "auth"]
-        for name, kind in IMPLIED_TAGS.items():
+        for name, kind in _IMPLIED_TAGS.items():
             value = values.get(name)
             if type(value) in (str, int, UUID) and value != "":
                 tags.append(f"{kind}:{value}")
@@ -243,10 +248,14 @@ def _checked(
         if not isinstance(template, str):
             raise InvalidTagError(f"a tag must be a str, not {type(template).__name__}")
         try:
-            fields = [field for _, field, _, _ in string.Formatter().parse(template)]
+            fields = [parsed[1:] for parsed in string.Formatter().parse(template)]
         except ValueError as error:
             raise InvalidTagError(f"tag {template!r:.80}: {error}") from None
-        for field in fields:
+        if not template:
+            raise InvalidTagError("a tag must not be empty")
+        for field, spec, conversion in fields:
+            if spec or conversion:
+                raise InvalidTagError(f"tag {template!r:.80}: write a plain {{{field}}}")
             name = None if field is None else field.split(".")[0].split("[")[0]
             if name is not None and name not in signature.parameters:
                 known = ", ".join(signature.parameters) or "none"

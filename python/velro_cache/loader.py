@@ -17,9 +17,11 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
+import math
 import os
+import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 from velro_cache._engine import LoadedValue, PreparedEntry
@@ -34,6 +36,10 @@ __all__ = ["Flights", "Ttl"]
 Ttl = float | None | Callable[[Any], float | None]
 """A life in seconds, None for the default, or a function from the loaded value to either; a
 result of 0 or less from the function means: do not cache this one."""
+
+
+_LOOK_EVERY_SECONDS = 1.0
+"""How soon a waiter notices that the event loop it waits for is closed."""
 
 
 class _Snapshots(Protocol):
@@ -52,9 +58,13 @@ _in_progress: contextvars.ContextVar[tuple["_Flight", ...]] = contextvars.Contex
 class _Flight:
     """One load under way."""
 
-    __slots__ = ("future", "loop", "stamp")
+    __slots__ = ("future", "key", "loop", "owner", "stamp")
 
-    def __init__(self, stamp: int, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(
+        self, owner: "Flights", key: str, stamp: int, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self.owner = owner
+        self.key = key
         self.stamp = stamp
         self.loop = loop
         self.future: concurrent.futures.Future[LoadedValue] = concurrent.futures.Future()
@@ -62,9 +72,16 @@ class _Flight:
         self.future.set_running_or_notify_cancel()
 
     def value_for(self, joined_at: int) -> LoadedValue | None:
-        """The value, or None if it may be older than something the caller must see."""
+        """The value, or None if it may be older than something the caller must see.
+
+        Asked at the last moment: an invalidation may have come since the value was stored.
+        """
         value = self.future.result(timeout=0)
-        return value if value.is_current or joined_at == self.stamp else None
+        return value if joined_at == self.stamp or value.is_current else None
+
+    def is_lost(self) -> bool:
+        """Whether the load can never end, because its event loop is closed."""
+        return self.loop is not None and self.loop.is_closed() and not self.future.done()
 
 
 class Flights:
@@ -109,18 +126,18 @@ class Flights:
             LoaderTimeoutError: Somebody else's load took too long.
             LoaderRecursionError: The loader asked for its own key.
         """
+        self._refuse_recursion(key)
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(joined_at, None)
-            flight = self._enter(key, mine, refresh)
+            mine = _Flight(self, key, joined_at, None)
+            flight = self._enter(mine, refresh)
+            if flight is not mine and flight.loop is not None and flight.loop is _running_loop():
+                # Its task cannot go on while this thread waits for it: load beside it.
+                flight = mine
             if flight is mine:
-                self._run(key, flight, entry, loader, ttl)
+                self._run(flight, entry, loader, ttl)
             else:
-                _refuse_recursion(flight, key)
-                if flight.loop is not None and flight.loop is _running_loop():
-                    # Its task cannot go on while this thread waits for it.
-                    return entry.pass_on(loader()).copy()
-                self._wait(key, flight, timeout_seconds)
+                self._wait(flight, timeout_seconds)
             try:
                 value = flight.value_for(joined_at)
             except _AbandonedError:
@@ -155,25 +172,28 @@ class Flights:
             LoaderRecursionError: The loader asked for its own key.
             LoaderCancelledError: The loader raised ``CancelledError`` of its own accord.
         """
+        self._refuse_recursion(key)
         loop = asyncio.get_running_loop()
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(joined_at, loop)
-            flight = self._enter(key, mine, refresh)
+            mine = _Flight(self, key, joined_at, loop)
+            flight = self._enter(mine, refresh)
             if flight is mine:
                 task = loop.create_task(
-                    self._arun(key, flight, entry, loader, ttl, timeout_seconds),
+                    self._arun(flight, entry, loader, ttl, timeout_seconds),
                     name="velro-cache-load",
                 )
                 # The loop itself only keeps a weak reference.
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-            else:
-                _refuse_recursion(flight, key)
-            await self._await(key, flight, timeout_seconds)
+            await self._await(flight, timeout_seconds)
             try:
                 value = flight.value_for(joined_at)
             except _AbandonedError:
+                if flight.loop is loop:
+                    # This loop goes on, so it was not its end that cancelled the task.
+                    message = "the task of a load was cancelled from within"
+                    raise LoaderCancelledError(message) from None
                 continue
             if value is not None:
                 return value.copy()
@@ -184,25 +204,24 @@ class Flights:
         self._tasks = set()
 
     def _run(
-        self, key: str, flight: _Flight, entry: PreparedEntry, loader: Callable[[], Any], ttl: Ttl
+        self, flight: _Flight, entry: PreparedEntry, loader: Callable[[], Any], ttl: Ttl
     ) -> None:
         token = _in_progress.set((*_in_progress.get(), flight))
         try:
-            value = self._store(key, flight, entry, loader(), ttl)
+            value = self._store(flight, entry, loader(), ttl)
         except Exception as error:
-            self._settle(key, flight, error)
+            self._settle(flight, error)
         except BaseException:
             # KeyboardInterrupt and the like are meant for this thread, not for those who wait.
-            self._settle(key, flight, _AbandonedError())
+            self._settle(flight, _AbandonedError())
             raise
         else:
-            self._settle(key, flight, value)
+            self._settle(flight, value)
         finally:
             _in_progress.reset(token)
 
     async def _arun(
         self,
-        key: str,
         flight: _Flight,
         entry: PreparedEntry,
         loader: Callable[[], Any],
@@ -212,68 +231,100 @@ class Flights:
         _in_progress.set((*_in_progress.get(), flight))
         try:
             loaded = await _call(loader, timeout_seconds)
-            value = self._store(key, flight, entry, loaded, ttl)
+            value = self._store(flight, entry, loaded, ttl)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                self._settle(key, flight, _AbandonedError())
+                self._settle(flight, _AbandonedError())
                 raise
             message = "a loader raised CancelledError though nobody had cancelled it"
-            self._settle(key, flight, LoaderCancelledError(message))
+            self._settle(flight, LoaderCancelledError(message))
         except Exception as error:
-            self._settle(key, flight, error)
+            self._settle(flight, error)
         except BaseException:
-            self._settle(key, flight, _AbandonedError())
+            self._settle(flight, _AbandonedError())
             raise
         else:
-            self._settle(key, flight, value)
+            self._settle(flight, value)
 
-    def _enter(self, key: str, mine: _Flight, refresh: bool) -> _Flight:
+    def _refuse_recursion(self, key: str) -> None:
+        for flight in _in_progress.get():
+            if flight.owner is self and flight.key == key and not flight.future.done():
+                raise LoaderRecursionError("a loader asked for the key it is loading")
+
+    def _enter(self, mine: _Flight, refresh: bool) -> _Flight:
         if refresh:
             # Whoever comes now waits for this one; the flight it displaces will not be stored.
-            self._flights[key] = mine
+            self._flights[mine.key] = mine
             return mine
-        return self._flights.setdefault(key, mine)
+        flight = self._flights.setdefault(mine.key, mine)
+        if flight.is_lost():
+            self._abandon(flight)
+            flight = self._flights.setdefault(mine.key, mine)
+        return flight
 
-    def _store(
-        self, key: str, flight: _Flight, entry: PreparedEntry, value: Any, ttl: Ttl
-    ) -> LoadedValue:
+    def _store(self, flight: _Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
         own = ttl(value) if callable(ttl) else None
-        displaced = self._flights.get(key) is not flight
+        displaced = self._flights.get(flight.key) is not flight
         if displaced or (own is not None and own <= 0):
-            return entry.pass_on(value)
+            return entry.pass_on(value, flight.stamp)
         return entry.store(value, flight.stamp, own)
 
-    def _settle(self, key: str, flight: _Flight, outcome: LoadedValue | Exception) -> None:
+    def _settle(self, flight: _Flight, outcome: LoadedValue | Exception) -> None:
         # First out of the way of new callers, then known to those who wait: nobody can join a
         # flight that has ended.
-        self._detach(key, flight)
-        if isinstance(outcome, Exception):
-            flight.future.set_exception(outcome)
-        else:
-            flight.future.set_result(outcome)
-
-    def _detach(self, key: str, flight: _Flight) -> None:
-        if self._flights.get(key) is flight:
-            self._flights.pop(key, None)
-
-    def _wait(self, key: str, flight: _Flight, timeout_seconds: float | None) -> None:
-        done, _ = concurrent.futures.wait([flight.future], timeout_seconds)
-        if not done:
-            self._detach(key, flight)
-            raise _too_slow(timeout_seconds)
-
-    async def _await(self, key: str, flight: _Flight, timeout_seconds: float | None) -> None:
-        future = flight.future
-        if future.done():
+        self._detach(flight)
+        if isinstance(outcome, StopIteration):
+            # A future cannot carry one; Python itself makes the same change in generators.
+            error = RuntimeError("the loader raised StopIteration")
+            error.__cause__ = outcome
+            outcome = error
+        try:
+            if isinstance(outcome, Exception):
+                flight.future.set_exception(outcome)
+            else:
+                flight.future.set_result(outcome)
+        except concurrent.futures.InvalidStateError:
+            # Given up as lost meanwhile; those who waited have begun anew.
             return
-        waiter = asyncio.wrap_future(future)
+
+    def _detach(self, flight: _Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            self._flights.pop(flight.key, None)
+
+    def _abandon(self, flight: _Flight) -> None:
+        self._settle(flight, _AbandonedError())
+
+    def _wait(self, flight: _Flight, timeout_seconds: float | None) -> None:
+        for pause in _pauses(timeout_seconds):
+            if concurrent.futures.wait([flight.future], pause).done:
+                return
+            if flight.is_lost():
+                return self._abandon(flight)
+        self._detach(flight)
+        raise _too_slow(timeout_seconds)
+
+    async def _await(self, flight: _Flight, timeout_seconds: float | None) -> None:
+        if flight.future.done():
+            return
+        waiter = asyncio.wrap_future(flight.future)
         # Its exception is read from the flight; nobody else needs to be told.
         waiter.add_done_callback(_ignore_outcome)
-        done, _ = await asyncio.wait([waiter], timeout=timeout_seconds)
-        if not done and not future.done():
-            self._detach(key, flight)
-            raise _too_slow(timeout_seconds)
+        for pause in _pauses(timeout_seconds):
+            await asyncio.wait([waiter], timeout=pause)
+            if flight.future.done():
+                return
+            if flight.is_lost():
+                return self._abandon(flight)
+        self._detach(flight)
+        raise _too_slow(timeout_seconds)
+
+
+def _pauses(timeout_seconds: float | None) -> Iterator[float]:
+    """Cut a wait into parts, to look now and then whether there is anything to wait for."""
+    end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while (left := end - time.monotonic()) > 0:
+        yield min(left, _LOOK_EVERY_SECONDS)
 
 
 async def _call(loader: Callable[[], Any], timeout_seconds: float | None) -> Any:
@@ -292,11 +343,6 @@ async def _within(work: Awaitable[Any], timeout_seconds: float | None) -> Any:
         if guard.expired():
             raise _too_slow(timeout_seconds) from None
         raise
-
-
-def _refuse_recursion(flight: _Flight, key: str) -> None:
-    if flight in _in_progress.get():
-        raise LoaderRecursionError(f"the loader of {key[:80]!r} asked for the key it is loading")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast, final
+from typing import Any, Final, Self, TypeVar, cast, final, overload
 from uuid import UUID
 
 from velro_cache._engine import CacheCore, ManualClock, generate_auth_key, key_kinds
@@ -154,10 +154,34 @@ class OptimizedCacheManager(CacheCore):
 
         For callers that looked already: a second lookup would count a second miss.
         """
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
         timeout = self._timeout(load_timeout_seconds)
+        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
         return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh))
 
+    @overload
+    async def aget_or_load(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: Ttl = None,
+        tags: Iterable[str] | None = None,
+        priority: int = 1,
+        load_timeout_seconds: float | None = _CONFIGURED,
+        refresh: bool = False,
+    ) -> T: ...
+    @overload
+    async def aget_or_load(
+        self,
+        key: str,
+        loader: Callable[[], T],
+        *,
+        ttl: Ttl = None,
+        tags: Iterable[str] | None = None,
+        priority: int = 1,
+        load_timeout_seconds: float | None = _CONFIGURED,
+        refresh: bool = False,
+    ) -> T: ...
     async def aget_or_load(
         self,
         key: str,
@@ -200,7 +224,7 @@ class OptimizedCacheManager(CacheCore):
                 return cast("T", found)
         return await self.aload_missing(
             key,
-            loader,
+            cast("Callable[[], Awaitable[T]]", loader),
             ttl=ttl,
             tags=tags,
             priority=priority,
@@ -208,6 +232,30 @@ class OptimizedCacheManager(CacheCore):
             refresh=refresh,
         )
 
+    @overload
+    async def aload_missing(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[T]],
+        *,
+        ttl: Ttl = None,
+        tags: Iterable[str] | None = None,
+        priority: int = 1,
+        load_timeout_seconds: float | None = _CONFIGURED,
+        refresh: bool = False,
+    ) -> T: ...
+    @overload
+    async def aload_missing(
+        self,
+        key: str,
+        loader: Callable[[], T],
+        *,
+        ttl: Ttl = None,
+        tags: Iterable[str] | None = None,
+        priority: int = 1,
+        load_timeout_seconds: float | None = _CONFIGURED,
+        refresh: bool = False,
+    ) -> T: ...
     async def aload_missing(
         self,
         key: str,
@@ -223,8 +271,8 @@ class OptimizedCacheManager(CacheCore):
 
         For callers that looked already: a second lookup would count a second miss.
         """
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
         timeout = self._timeout(load_timeout_seconds)
+        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
         return cast("T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh))
 
     async def warm(
@@ -466,7 +514,15 @@ class OptimizedCacheManager(CacheCore):
                 await preloader()
 
     def _timeout(self, asked: float | None) -> float | None:
-        return self._config.load_timeout_seconds if asked is _CONFIGURED else asked
+        if asked is _CONFIGURED:
+            return self._config.load_timeout_seconds
+        if asked is None:
+            return None
+        if isinstance(asked, bool) or not isinstance(asked, (int, float)):
+            raise TypeError(f"load_timeout_seconds must be a number, not {type(asked).__name__}")
+        if not asked > 0:
+            raise ValueError(f"load_timeout_seconds must be above 0, not {asked!r}")
+        return asked
 
 
 def _sweep_regularly(

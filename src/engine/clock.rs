@@ -29,7 +29,10 @@ impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2);
-        self.0.fetch_add(millis, Ordering::Relaxed);
+        // Stops at the end of time instead of starting over.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            Some(now.saturating_add(millis))
+        });
     }
 
     /// The time it shows.

@@ -121,21 +121,45 @@ fn canonical_uuid(id: &[u8]) -> Option<[u8; 36]> {
         45 if id[..9].eq_ignore_ascii_case(b"urn:uuid:") => id[9..].try_into().ok()?,
         _ => return None,
     };
-    let shaped = digits.iter().enumerate().all(|(at, byte)| match at {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    });
-    shaped.then(|| digits.map(|byte| byte.to_ascii_lowercase()))
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    if HYPHENS.iter().any(|&at| digits[at] != b'-') {
+        return None;
+    }
+    // Without branches: this runs for each id of a lookup. A byte that is no digit becomes 0xFF,
+    // which no digit and no hyphen has a bit pattern to hide.
+    let mut canonical = [0; 36];
+    let mut seen = 0;
+    for (to, from) in canonical.iter_mut().zip(digits) {
+        *to = LOWER_HEX[usize::from(*from)];
+        seen |= *to;
+    }
+    // Four hyphens are where they belong; a fifth would stand in the place of a digit.
+    let hyphens = digits.iter().filter(|&&byte| byte == b'-').count();
+    (seen < 0x80 && hyphens == HYPHENS.len()).then_some(canonical)
 }
 
-fn bare_uuid(id: &[u8]) -> Option<u128> {
-    let text = std::str::from_utf8(id).ok().filter(|text| text.len() == 32)?;
-    // from_str_radix alone would take a leading `+`.
-    if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        u128::from_str_radix(text, 16).ok()
-    } else {
-        None
+/// Lower case of a hexadecimal digit, a hyphen as it is, 0xFF for anything else.
+const LOWER_HEX: [u8; 256] = {
+    let mut table = [0xFF; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if (byte as u8).is_ascii_hexdigit() {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
     }
+    table[b'-' as usize] = b'-';
+    table
+};
+
+fn bare_uuid(id: &[u8]) -> Option<u128> {
+    if id.len() != 32 {
+        return None;
+    }
+    // from_str_radix alone would take a leading `+`.
+    let text = std::str::from_utf8(id).ok()?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -180,17 +180,12 @@ pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
             b"session" if at == 0 => Some(b"user"),
             _ => None,
         };
-        if let Some(kind) = kind
-            && out.len() < MOST_SLOTS_OF_KEY
-        {
+        if let Some(kind) = kind {
             push_once(slot_of_segment(kind, segment), out);
         }
         before = segment;
     }
 }
-
-/// Bound on what one key may ask of every check, however many segments it has.
-const MOST_SLOTS_OF_KEY: usize = slots::MAX_PREFIX_DEPTH + 8;
 
 fn slot_of_segment(kind: &[u8], segment: &[u8]) -> Slot {
     let mut tag = Text::new();

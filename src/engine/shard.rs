@@ -4,7 +4,7 @@
 //! the index maps a hash to such a number. No value is dropped here: each one that leaves is
 //! handed to the caller.
 
-use super::clock::Millis;
+use super::clock::{Clock, Millis};
 use super::keys::Family;
 use super::policy::{Policy, PolicyKind, Pressure, RowId};
 use super::row::Row;
@@ -101,7 +101,7 @@ impl<V> Shard<V> {
         &mut self,
         hash: u64,
         key: &[u8],
-        now: Millis,
+        clock: &Clock,
         table: &InvalidationTable,
         read: impl FnOnce(&V) -> R,
     ) -> Found<R, V> {
@@ -110,13 +110,13 @@ impl<V> Shard<V> {
             self.count_miss(key);
             return Found::Absent;
         };
-        // Before the check: a row found valid at this clock stays so while the clock stands.
-        let clock = table.now();
+        // Before the check: a row found valid at this reading stays so while it does not change.
+        let checked_at = table.now();
         let Some(row) = self.rows.get_mut(id as usize).and_then(Option::as_mut) else {
             return Found::Absent;
         };
-        let in_time = now < row.deadline;
-        if in_time && row.is_valid(table, clock) {
+        let in_time = clock.now() < row.deadline;
+        if in_time && row.is_valid(table, checked_at) {
             row.last_access = self.requests;
             row.hits = row.hits.saturating_add(1);
             self.counters.hits += 1;
@@ -247,9 +247,7 @@ impl<V> Shard<V> {
     fn find(&self, hash: u64, key: &[u8]) -> Option<RowId> {
         let rows = &self.rows;
         let same = |&id: &RowId| {
-            rows.get(id as usize)
-                .and_then(Option::as_ref)
-                .is_some_and(|row| row.hash == hash && *row.key == *key)
+            rows.get(id as usize).and_then(Option::as_ref).is_some_and(|row| *row.key == *key)
         };
         self.index.find(hash, same).copied()
     }

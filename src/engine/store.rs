@@ -78,7 +78,6 @@ pub struct Inserted<V> {
 /// Consistency: an operation on one key sees all operations on that key that ended before it
 /// began, whichever thread they ran on. When an invalidation has returned, no lookup that begins
 /// later is answered by what it covered, and no load that began before it can store its value.
-#[derive(Debug)]
 pub struct Store<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     shard_bits: u32,
@@ -119,6 +118,20 @@ impl<V> Store<V> {
             lock_timeouts: AtomicU64::new(0),
             batch_size: config.batch_size,
         })
+    }
+
+    /// Whether a value loaded since `stamp` could still be stored, or given to somebody who asks
+    /// now.
+    pub fn is_current(&self, key: &[u8], tag_slots: &[Slot], stamp: Stamp) -> bool {
+        let mut slots = SlotList::new();
+        keys::push_slots_of_key(key, &mut slots);
+        slots.extend_from_slice(tag_slots);
+        self.table.may_store(key, stamp, &slots)
+    }
+
+    /// Bytes one entry may have at the most.
+    pub fn max_entry_bytes(&self) -> usize {
+        self.shards.first().map_or(0, |shard| shard.lock().max_bytes())
     }
 
     /// Looks a key up. `read` is called under the lock: it must be quick and must not call back.
@@ -318,9 +331,8 @@ impl<V> Store<V> {
     #[inline]
     fn untimed_get<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
         let hash = self.hash(key);
-        let now = self.clock.now();
         let Some(mut shard) = self.try_shard(hash) else { return Lookup::Miss(None) };
-        match shard.lookup(hash, key, now, &self.table, read) {
+        match shard.lookup(hash, key, &self.clock, &self.table, read) {
             Found::Hit(answer) => Lookup::Hit(answer),
             Found::Outdated(value) => Lookup::Miss(Some(value)),
             Found::Absent => Lookup::Miss(None),
@@ -380,6 +392,13 @@ impl<V> Store<V> {
         for shard in &self.shards {
             shard.lock().validate();
         }
+    }
+}
+
+impl<V> std::fmt::Debug for Store<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the entries: they are somebody's permissions.
+        f.debug_struct("Store").field("shards", &self.shards.len()).finish_non_exhaustive()
     }
 }
 

@@ -5,15 +5,15 @@
 use super::clock::PyManualClock;
 use super::errors::{CacheStoppedError, ConfigError};
 use super::prepared::PreparedEntry;
-use super::text;
 use super::value::{self, CachedValue, Frozen, Storage};
+use super::{pair, text};
 use crate::engine::clock::Clock;
 use crate::engine::ids::{self, Text};
 use crate::engine::keys::{self, KeyKind, Life};
 use crate::engine::{EngineConfig, NewEntry, Outcome, Store, policy::PolicyKind};
 use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Stamp};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use serde::Deserialize;
@@ -49,20 +49,42 @@ struct Lives {
     uuid_validation: Duration,
 }
 
+/// A store of Python values.
+pub(super) type ValueStore = Store<CachedValue>;
+
 /// What a `CacheCore` and the decorated functions bound to it share.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) store: Store<CachedValue>,
+    pub(super) store: ValueStore,
     lives: Lives,
     storage: Storage,
     stopped: AtomicBool,
 }
 
-/// Priorities a caller may give.
-const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=10;
-
 /// Entries from which an invalidation lets other threads run while it walks.
 const DETACH_FROM: usize = 2_000;
+
+/// A number of seconds as a caller gives it. An integer too large for a float is a very long time
+/// like any other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seconds(f64);
+
+impl<'py> FromPyObject<'_, 'py> for Seconds {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract::<f64>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                let sign = if object.gt(0)? { 1.0 } else { -1.0 };
+                Ok(Self(f64::INFINITY * sign))
+            }
+            number => number.map(Self),
+        }
+    }
+}
+
+/// Priorities a caller may give.
+const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=10;
 
 impl Inner {
     fn new(settings: &Settings, clock: Clock) -> PyResult<Self> {
@@ -77,9 +99,10 @@ impl Inner {
             lock_timeout: seconds(settings.lock_timeout_seconds)?,
             batch_size: settings.eviction_batch_size,
         };
-        let table = Arc::new(InvalidationTable::new());
+        let store = Store::new(&config, clock, Arc::new(InvalidationTable::new()))?;
+        let most_bytes = store.max_entry_bytes();
         Ok(Self {
-            store: Store::new(&config, clock, table)?,
+            store,
             lives: Lives {
                 default: seconds(settings.default_ttl_seconds)?,
                 longest: seconds(settings.max_ttl_seconds)?,
@@ -91,6 +114,7 @@ impl Inner {
                 compress_from: settings
                     .compression_enabled
                     .then_some(settings.compression_threshold_bytes),
+                most_bytes,
             },
             stopped: AtomicBool::new(false),
         })
@@ -108,13 +132,13 @@ impl Inner {
     }
 
     /// The life of an entry: what the caller asks for, cut to the longest; else the default.
-    pub(super) fn life(&self, ttl: Option<f64>, default: Life) -> PyResult<Duration> {
+    pub(super) fn life(&self, ttl: Option<Seconds>, default: Life) -> PyResult<Duration> {
         let usual = match default {
             Life::Authorization => self.lives.authorization,
             Life::UuidValidation => self.lives.uuid_validation,
             Life::Default => self.lives.default,
         };
-        let Some(ttl) = ttl else { return Ok(usual) };
+        let Some(Seconds(ttl)) = ttl else { return Ok(usual) };
         // Written so that NaN fails.
         if !(ttl > 0.0) {
             return Err(PyValueError::new_err(format!(
@@ -173,26 +197,24 @@ impl Inner {
 
     /// Runs an invalidation, without the GIL where it walks over many entries. The values it
     /// drops are dropped afterwards, with the GIL and no lock.
-    fn invalidate(
-        &self,
-        py: Python<'_>,
-        work: impl Fn(&Store<CachedValue>) -> (usize, Vec<CachedValue>) + Sync,
-    ) -> usize {
+    fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<CachedValue>) + Sync) -> usize {
         let (count, values) = if self.store.len() < DETACH_FROM {
             work(&self.store)
         } else {
-            py.detach(|| work(&self.store))
+            // Re-entered, not passed down: every caller is attached, and here it only matters
+            // that it stops being so for a while.
+            Python::attach(|py| py.detach(|| work(&self.store)))
         };
         drop(values);
         count
     }
 
-    pub(super) fn invalidate_slots(&self, py: Python<'_>, slots: &SlotList) -> usize {
-        self.invalidate(py, |store| store.invalidate_slots(slots))
+    pub(super) fn invalidate_slots(&self, slots: &SlotList) -> usize {
+        self.invalidate(|store| store.invalidate_slots(slots))
     }
 
-    pub(super) fn invalidate_pattern(&self, py: Python<'_>, pattern: &[u8]) -> usize {
-        self.invalidate(py, |store| store.invalidate_pattern(pattern))
+    pub(super) fn invalidate_pattern(&self, pattern: &[u8]) -> usize {
+        self.invalidate(|store| store.invalidate_pattern(pattern))
     }
 }
 
@@ -253,7 +275,7 @@ impl CacheCore {
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        ttl: Option<f64>,
+        ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         stamp: Option<Stamp>,
@@ -276,7 +298,7 @@ impl CacheCore {
         kind: usize,
         ids: &Bound<'_, pyo3::types::PyTuple>,
         value: &Bound<'_, PyAny>,
-        ttl: Option<f64>,
+        ttl: Option<Seconds>,
         stamp: Option<Stamp>,
     ) -> PyResult<bool> {
         let stamp = self.checked_stamp(stamp)?;
@@ -311,7 +333,7 @@ impl CacheCore {
     fn _prepare(
         &self,
         key: &Bound<'_, PyAny>,
-        ttl: Option<f64>,
+        ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
     ) -> PyResult<PreparedEntry> {
@@ -340,18 +362,19 @@ impl CacheCore {
     /// Consistency: loads of this key that are under way will not be stored.
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.inner.check_open()?;
-        let key = text::key(key)?;
-        let (live, value) = self.inner.store.delete(&key);
+        let bytes = text::key(key)?;
+        let (live, value) = self.inner.store.delete(&bytes);
         drop(value);
+        pair::forget(key.py());
         Ok(live)
     }
 
     /// Remove everything and give the memory back. `O(entries)`.
     ///
     /// Consistency: loads that are under way will not be stored.
-    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+    fn clear(&self) -> PyResult<()> {
         self.inner.check_open()?;
-        self.inner.invalidate(py, Store::clear);
+        self.inner.invalidate(Store::clear);
         Ok(())
     }
 
@@ -380,8 +403,8 @@ impl CacheCore {
         for key in keys.try_iter()? {
             let key = key?;
             let bytes = text::key(&key)?;
-            if let Some(value) = super::hot::find(py, &self.inner, &bytes)? {
-                found.set_item(&key, value.into_python(py)?)?;
+            if let Some(value) = super::hot::lookup(py, &self.inner, &bytes)? {
+                found.set_item(&key, value)?;
             }
         }
         Ok(found)
@@ -403,7 +426,7 @@ impl CacheCore {
     fn set_many(
         &self,
         mapping: &Bound<'_, PyMapping>,
-        ttl: Option<f64>,
+        ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         stamp: Option<Stamp>,
@@ -440,14 +463,14 @@ impl CacheCore {
     /// one of the tags when this was called, and loads under way will not be stored.
     /// Cost: the effect is `O(tags)`; giving the memory back walks over all entries, without
     /// the GIL where there are many.
-    fn invalidate_by_tags(&self, py: Python<'_>, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn invalidate_by_tags(&self, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.inner.check_open()?;
         let mut slots = SlotList::new();
         text::push_tag_slots(tags, &mut slots)?;
         if slots.is_empty() {
             return Ok(0);
         }
-        Ok(self.inner.invalidate_slots(py, &slots))
+        Ok(self.inner.invalidate_slots(&slots))
     }
 
     /// Invalidate every entry whose key fits a wildcard.
@@ -461,18 +484,14 @@ impl CacheCore {
     ///     How many live entries were dropped.
     ///
     /// Consistency: as for ``invalidate_by_tags``. Cost: `O(entries)`.
-    fn invalidate_by_pattern(
-        &self,
-        py: Python<'_>,
-        pattern: &Bound<'_, PyString>,
-    ) -> PyResult<usize> {
+    fn invalidate_by_pattern(&self, pattern: &Bound<'_, PyString>) -> PyResult<usize> {
         self.inner.check_open()?;
         let pattern = text::utf8(pattern)?;
         text::check_key(&pattern)?;
-        let mut count = self.inner.invalidate_pattern(py, &pattern);
+        let mut count = self.inner.invalidate_pattern(&pattern);
         // Keys hold UUIDs in one spelling; a pattern may have been written with another.
         if let Some(canonical) = ids::with_canonical_uuids(&pattern) {
-            count += self.inner.invalidate_pattern(py, &canonical);
+            count += self.inner.invalidate_pattern(&canonical);
         }
         Ok(count)
     }
@@ -487,8 +506,8 @@ impl CacheCore {
     ///     names the user (``...user:{id}...``, ``session:{id}:...``).
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    fn invalidate_user_data(&self, py: Python<'_>, user_id: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.invalidate_id(py, "user", user_id)
+    fn invalidate_user_data(&self, user_id: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.invalidate_id("user", user_id)
     }
 
     /// Invalidate everything that is about one generation.
@@ -501,12 +520,8 @@ impl CacheCore {
     ///     key names the generation.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    fn invalidate_generation_data(
-        &self,
-        py: Python<'_>,
-        generation_id: &Bound<'_, PyAny>,
-    ) -> PyResult<usize> {
-        self.invalidate_id(py, "generation", generation_id)
+    fn invalidate_generation_data(&self, generation_id: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.invalidate_id("generation", generation_id)
     }
 
     /// List keys of live entries.
@@ -543,9 +558,9 @@ impl CacheCore {
     }
 
     /// Empty the cache and refuse further use.
-    fn _close(&self, py: Python<'_>) {
+    fn _close(&self) {
         self.inner.stopped.store(true, Ordering::Release);
-        self.inner.invalidate(py, Store::clear);
+        self.inner.invalidate(Store::clear);
     }
 
     /// Allow use again.
@@ -560,12 +575,12 @@ impl CacheCore {
 }
 
 impl CacheCore {
-    fn invalidate_id(&self, py: Python<'_>, kind: &str, id: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn invalidate_id(&self, kind: &str, id: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.inner.check_open()?;
         let tag = text::tag_of_id(kind, id)?;
         let mut slots = SlotList::new();
         slots.push(keys::slot_of_tag(&tag));
-        Ok(self.inner.invalidate_slots(py, &slots))
+        Ok(self.inner.invalidate_slots(&slots))
     }
 
     /// A stamp from the future would outlive every invalidation.

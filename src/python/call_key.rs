@@ -140,10 +140,14 @@ fn push_rare(
     let class = value.get_type();
     if types.is_enum(&class)? {
         push_class(b'e', &class, out)?;
-        let name = value.getattr("name")?;
-        return push_at(&name, Spelling::AsGiven, out, level + 1);
+        // The name for an ordinary member, whatever its value; the value for a combination of
+        // flags, which need not have a name. `name` itself may be redefined by the class.
+        let member = value.getattr("_name_")?;
+        let flag = value.hasattr("_flag_mask_")?;
+        let member = if flag || member.is_none() { value.getattr("_value_")? } else { member };
+        return push_at(&member, Spelling::AsGiven, out, level + 1);
     }
-    if types.has_faithful_repr(&class) {
+    if types.has_faithful_repr(value)? {
         push_class(b'r', &class, out)?;
         push_sized(b's', text::utf8(&value.repr()?)?.as_ref(), out);
         return Ok(());

@@ -38,6 +38,16 @@ pub(super) fn keyed(data: &[u8]) -> PyResult<[u8; DIGEST_BYTES]> {
     Ok(hasher.finish128().as_bytes())
 }
 
+/// Digest of some bytes, in hexadecimal.
+pub(super) fn keyed_hex(data: &[u8]) -> PyResult<[u8; 2 * DIGEST_BYTES]> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = keyed(data)?;
+    Ok(std::array::from_fn(|at| {
+        let byte = digest[at / 2];
+        DIGITS[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
+    }))
+}
+
 /// Digest some bytes with a secret of this process.
 ///
 /// Use it to let a token or another secret take part in a cache key: equal inputs have equal

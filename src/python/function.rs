@@ -5,6 +5,7 @@
 
 use super::cache::{CacheCore, Inner};
 use super::call_key::{self, Encoded, Receivers, Spelling};
+use super::hot::Found;
 use super::{digest, hot, text};
 use crate::engine::ids::Text;
 use crate::sync::RwLock;
@@ -117,20 +118,6 @@ impl CachedCalls {
         Ok(calls)
     }
 
-    /// Look a call up.
-    ///
-    /// Returns:
-    ///     The cached result, or the object given as ``miss``.
-    #[pyo3(signature = (args, kwargs))]
-    fn probe<'py>(
-        &self,
-        py: Python<'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.find(py, args, kwargs)?.unwrap_or_else(|| self.miss.bind(py).clone()))
-    }
-
     /// Name a call.
     ///
     /// Returns:
@@ -143,10 +130,12 @@ impl CachedCalls {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, String)>> {
-        let Some(key) = self.key(py, args, kwargs)? else { return Ok(None) };
-        let Some(merged) = self.encode(py, args, kwargs, Spelling::Merged)? else {
+        let (mut key, mut merged) = (Text::new(), Encoded::new());
+        if !self.push_key(py, args, kwargs, &mut key)?
+            || !self.encode(py, args, kwargs, Spelling::Merged, &mut merged)?
+        {
             return Ok(None);
-        };
+        }
         // Not keyed with the secret of this process: other workers must name the call alike. It
         // is only ever used to find a slot, and is stored nowhere.
         let mut hasher = SipHasher24::new();
@@ -175,57 +164,69 @@ impl CachedCalls {
 }
 
 impl CachedCalls {
-    fn find<'py>(
+    /// What stands for a miss.
+    pub(super) fn miss<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.miss.bind(py).clone()
+    }
+
+    /// Looks a call up. `None`: not there, or the arguments do not fit the function.
+    pub(super) fn find<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(key) = self.key(py, args, kwargs)? else { return Ok(None) };
+        let mut key = Text::new();
+        if !self.push_key(py, args, kwargs, &mut key)? {
+            return Ok(None);
+        }
+        // Nothing that runs Python code may happen with the default cache locked: whoever wants to
+        // replace it would wait with the GIL for somebody who waits for the GIL.
         let found = match &self.cache {
-            Some(cache) => hot::find(py, cache, &key)?,
+            Some(cache) => hot::look(py, cache, &key),
             None => match &*DEFAULT.read() {
-                Some(cache) => hot::find(py, cache, &key)?,
-                None => None,
+                Some(cache) => hot::look(py, cache, &key),
+                None => Found::Miss(None),
             },
         };
+        let found = found.answer(py)?;
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         // As in the latency sampler: a lost count is better than a contended cache line.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        found.map(|value| value.into_python(py)).transpose()
+        Ok(found)
     }
 
-    fn key<'py>(
+    /// Appends the key of a call. False: the arguments do not fit the function.
+    fn push_key<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Option<Text>> {
-        let Some(encoded) = self.encode(py, args, kwargs, Spelling::AsGiven)? else {
-            return Ok(None);
-        };
-        let mut key = self.prefix.clone();
-        for byte in digest::keyed(&encoded)? {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            key.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        key: &mut Text,
+    ) -> PyResult<bool> {
+        let mut encoded = Encoded::new();
+        if !self.encode(py, args, kwargs, Spelling::AsGiven, &mut encoded)? {
+            return Ok(false);
         }
-        Ok(Some(key))
+        key.extend_from_slice(&self.prefix);
+        key.extend_from_slice(&digest::keyed_hex(&encoded)?);
+        Ok(true)
     }
 
     /// Writes the arguments down in the order of the parameters, however they were passed.
-    /// `None`: they do not fit, and calling the function will say so.
+    /// False: they do not fit, and calling the function will say so.
     fn encode<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
         spelling: Spelling,
-    ) -> PyResult<Option<Encoded>> {
-        let mut out = Encoded::new();
+        out: &mut Encoded,
+    ) -> PyResult<bool> {
         if let Some(key_function) = &self.key_function {
             let key = key_function.bind(py).call(args, kwargs)?;
-            call_key::push(&key, spelling, &mut out)?;
-            return Ok(Some(out));
+            call_key::push(&key, spelling, out)?;
+            return Ok(true);
         }
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
         let (mut next, mut named) = (0, 0);
@@ -237,41 +238,41 @@ impl CachedCalls {
             named += usize::from(from_name.is_some());
             if parameter.by_position && next < args.len() {
                 if from_name.is_some() {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 let value = args.get_borrowed_item(next)?;
                 if next == 0 && self.has_receiver {
-                    self.receivers.push(&value, &mut out)?;
+                    self.receivers.push(&value, out)?;
                 } else {
-                    call_key::push(&value, spelling, &mut out)?;
+                    call_key::push(&value, spelling, out)?;
                 }
                 next += 1;
                 continue;
             }
             match (&from_name, &parameter.default) {
-                (Some(value), _) => call_key::push(value, spelling, &mut out)?,
-                (None, Some(default)) => call_key::push(default.bind(py), spelling, &mut out)?,
-                (None, None) => return Ok(None),
+                (Some(value), _) => call_key::push(value, spelling, out)?,
+                (None, Some(default)) => call_key::push(default.bind(py), spelling, out)?,
+                (None, None) => return Ok(false),
             }
         }
         if next < args.len() {
             if !self.takes_more_by_position {
-                return Ok(None);
+                return Ok(false);
             }
             out.push(b'*');
             for at in next..args.len() {
-                call_key::push(&*args.get_borrowed_item(at)?, spelling, &mut out)?;
+                call_key::push(&*args.get_borrowed_item(at)?, spelling, out)?;
             }
         }
         if let Some(kwargs) = kwargs
             && kwargs.len() > named
         {
             if !self.takes_more_by_name {
-                return Ok(None);
+                return Ok(false);
             }
-            self.encode_more_names(kwargs, spelling, &mut out)?;
+            self.encode_more_names(kwargs, spelling, out)?;
         }
-        Ok(Some(out))
+        Ok(true)
     }
 
     fn encode_more_names(

@@ -19,7 +19,8 @@
 )]
 
 use super::cache::{CacheCore, Inner, stopped_error};
-use super::errors::InvalidKeyError;
+use super::function::CachedCalls;
+use super::pair::pair;
 use super::text;
 use super::value::CachedValue;
 use crate::engine::Lookup;
@@ -28,65 +29,77 @@ use crate::engine::keys::{self, KeyKind};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::os::raw::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// Looks a key up and converts nothing yet. For callers that are attached as PyO3 knows it.
-pub(super) fn find(py: Python<'_>, inner: &Inner, key: &[u8]) -> PyResult<Option<CachedValue>> {
-    match inner.store.get_with(key, |value| value.clone_ref(py)) {
-        Lookup::Hit(value) => Ok(Some(value)),
-        Lookup::Miss(outdated) => {
-            drop(outdated);
-            inner.check_open()?;
-            Ok(None)
-        }
-    }
-}
-
-/// What a hit hands out: a new reference, or something still to be built.
-enum Answer {
+/// What a lookup found, before any Python code runs.
+pub(super) enum Found {
+    /// A hit: a new reference.
     Ready(*mut ffi::PyObject),
+    /// A hit on a value of which a copy must be built.
     ToBuild(CachedValue),
+    /// A miss. With the outdated value that has left, if any.
+    Miss(Option<CachedValue>),
+    /// The cache was stopped.
+    Stopped,
 }
 
-/// Looks a key up from a raw function. Returns a new reference, or `None` for a miss.
+/// Looks a key up. Runs no Python code, so it may be called with a lock held.
 #[inline]
-fn lookup<'py>(py: Python<'py>, inner: &Inner, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub(super) fn look(py: Python<'_>, inner: &Inner, key: &[u8]) -> Found {
     let read = |value: &CachedValue| match value {
         CachedValue::Shared(object) => {
             let object = object.as_ptr();
             // SAFETY: the table holds a reference, and we hold its lock, so the object is alive;
             // we are attached.
             unsafe { ffi::Py_INCREF(object) };
-            Answer::Ready(object)
+            Found::Ready(object)
         }
-        other => Answer::ToBuild(other.clone_ref(py)),
+        other => Found::ToBuild(other.clone_ref(py)),
     };
     match inner.store.get_with(key, read) {
-        // SAFETY: `object` is the new reference made above.
-        Lookup::Hit(Answer::Ready(object)) => {
-            Ok(Some(unsafe { Bound::from_owned_ptr(py, object) }))
-        }
-        Lookup::Hit(Answer::ToBuild(value)) => Python::attach(|_| value.into_python(py)).map(Some),
-        Lookup::Miss(None) => missed(inner),
-        Lookup::Miss(Some(outdated)) => {
-            Python::attach(|_| drop(outdated));
-            missed(inner)
+        Lookup::Hit(found) => found,
+        // A stopped store is empty, so a hit need not ask.
+        Lookup::Miss(None) if inner.is_stopped() => Found::Stopped,
+        Lookup::Miss(outdated) => Found::Miss(outdated),
+    }
+}
+
+impl Found {
+    /// The answer, for callers that hold no lock. `None`: a miss.
+    #[inline]
+    pub(super) fn answer(self, py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+        match self {
+            // SAFETY: `object` is the new reference made in `look`.
+            Self::Ready(object) => Ok(Some(unsafe { Bound::from_owned_ptr(py, object) })),
+            Self::ToBuild(value) => Python::attach(|_| value.into_python(py)).map(Some),
+            Self::Miss(None) => Ok(None),
+            Self::Miss(Some(outdated)) => {
+                Python::attach(|_| drop(outdated));
+                Ok(None)
+            }
+            Self::Stopped => Err(stopped_error()),
         }
     }
 }
 
+/// Looks a key up and answers. `None`: a miss.
 #[inline]
-fn missed<T>(inner: &Inner) -> PyResult<Option<T>> {
-    if inner.is_stopped() { Err(stopped_error()) } else { Ok(None) }
+pub(super) fn lookup<'py>(
+    py: Python<'py>,
+    inner: &Inner,
+    key: &[u8],
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    look(py, inner, key).answer(py)
 }
 
 /// The bytes of a key, without a copy for a text of ASCII characters.
 #[inline]
-fn with_key<R>(key: &Bound<'_, PyAny>, then: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<R> {
+fn with_key<R>(key: Argument<'_, '_>, then: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<R> {
     let object = key.as_ptr();
     // SAFETY: `object` is a live object; the macros are only used on what the first one says is
     // a text, and a compact ASCII text has its bytes where PyUnicode_DATA points to. Texts do not
@@ -101,39 +114,65 @@ fn with_key<R>(key: &Bound<'_, PyAny>, then: impl FnOnce(&[u8]) -> PyResult<R>) 
     };
     match ascii {
         Some(bytes) if (1..=text::MOST_KEY_BYTES).contains(&bytes.len()) => then(bytes),
-        _ => then(&text::key(key)?),
+        _ => then(&text::key(&key)?),
     }
 }
 
-/// Arguments of a raw call.
+/// One argument of a raw call.
+type Argument<'a, 'py> = Borrowed<'a, 'py, PyAny>;
+
+/// Arguments of a raw call; `'a` is the length of the call.
 #[derive(Clone, Copy)]
-struct Call<'py> {
+struct Call<'a, 'py> {
     py: Python<'py>,
+    call: PhantomData<&'a ()>,
     args: *const *mut ffi::PyObject,
     positional: usize,
     names: *mut ffi::PyObject,
 }
 
-impl<'py> Call<'py> {
-    /// Argument number `at`, which the caller knows to exist.
+impl<'a, 'py> Call<'a, 'py> {
+    /// Argument number `at`. The interpreter keeps it alive for the length of the call.
     ///
     /// # Safety
     /// `at` is below the number of positional and named arguments.
-    unsafe fn at(&self, at: usize) -> Bound<'py, PyAny> {
-        // SAFETY: the interpreter passes that many valid pointers, and keeps them alive for the
-        // length of the call.
-        unsafe { Bound::from_borrowed_ptr(self.py, *self.args.add(at)) }
+    #[inline]
+    unsafe fn at(&self, at: usize) -> Borrowed<'a, 'py, PyAny> {
+        // SAFETY: the interpreter passes that many valid pointers.
+        unsafe { Borrowed::from_ptr(self.py, *self.args.add(at)) }
+    }
+
+    /// The arguments of `get` and its like. The two usual ways to call it come first.
+    #[inline]
+    fn key_and_default(
+        &self,
+        function: &str,
+    ) -> PyResult<(Argument<'a, 'py>, Option<Argument<'a, 'py>>)> {
+        if self.names.is_null() {
+            if self.positional == 1 {
+                // SAFETY: there is one argument.
+                return Ok((unsafe { self.at(0) }, None));
+            }
+            if self.positional == 2 {
+                // SAFETY: there are two arguments.
+                return Ok(unsafe { (self.at(0), Some(self.at(1))) });
+            }
+        }
+        match self.bind(function, &["key", "default"], 1)? {
+            [Some(key), default] => Ok((key, default)),
+            // `bind` has checked that the first one is there.
+            [None, _] => Err(PyTypeError::new_err(format!("{function}() needs a key"))),
+        }
     }
 
     /// Sorts arguments into parameters; the first `required` must be there.
-    #[inline]
-    fn bind<const N: usize>(
+    fn bind(
         &self,
         function: &str,
         parameters: &[&str],
         required: usize,
-    ) -> PyResult<[Option<Bound<'py, PyAny>>; N]> {
-        let mut bound = [const { None }; N];
+    ) -> PyResult<[Option<Argument<'a, 'py>>; 2]> {
+        let mut bound = [None; 2];
         if self.positional > parameters.len() {
             return Err(PyTypeError::new_err(format!(
                 "{function}() takes at most {} arguments, {} were given",
@@ -162,7 +201,7 @@ impl<'py> Call<'py> {
         &self,
         function: &str,
         parameters: &[&str],
-        bound: &mut [Option<Bound<'py, PyAny>>],
+        bound: &mut [Option<Argument<'a, 'py>>],
     ) -> PyResult<()> {
         // SAFETY: not null, so a tuple of texts, alive for the length of the call.
         let names = unsafe { Bound::from_borrowed_ptr(self.py, self.names) };
@@ -214,25 +253,8 @@ unsafe fn this<'a, 'py>(py: Python<'py>, slf: *mut ffi::PyObject) -> Borrowed<'a
     unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<CacheCore>() }
 }
 
-fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> PyResult<Bound<'py, PyAny>> {
-    let py = value.py();
-    // SAFETY: PyTuple_New returns a new tuple or null with an exception set; both places of the
-    // tuple are filled with references we own before anybody else sees it.
-    unsafe {
-        let tuple = ffi::PyTuple_New(2);
-        if tuple.is_null() {
-            return Err(PyErr::fetch(py));
-        }
-        let flag = if hit { ffi::Py_True() } else { ffi::Py_False() };
-        ffi::Py_INCREF(flag);
-        ffi::PyTuple_SET_ITEM(tuple, 0, value.into_ptr());
-        ffi::PyTuple_SET_ITEM(tuple, 1, flag);
-        Ok(Bound::from_owned_ptr(py, tuple))
-    }
-}
-
-fn or_none<'py>(py: Python<'py>, default: Option<Bound<'py, PyAny>>) -> Bound<'py, PyAny> {
-    default.unwrap_or_else(|| py.None().into_bound(py))
+fn or_none<'py>(py: Python<'py>, default: Option<Argument<'_, 'py>>) -> Bound<'py, PyAny> {
+    default.map_or_else(|| py.None().into_bound(py), |default| default.to_owned())
 }
 
 /// `get(key, default=None) -> (value, hit)`
@@ -248,11 +270,10 @@ unsafe extern "C" fn get(
         (py, this(py, slf))
     };
     let inner = &*this.get().inner;
-    let call = Call { py, args, positional: nargs as usize, names };
+    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
     guard(py, || {
-        let [key, default] = call.bind::<2>("get", &["key", "default"], 1)?;
-        let key = or_none(py, key);
-        match with_key(&key, |key| lookup(py, inner, key))? {
+        let (key, default) = call.key_and_default("get")?;
+        match with_key(key, |key| lookup(py, inner, key))? {
             Some(value) => pair(value, true),
             None => pair(or_none(py, default), false),
         }
@@ -272,11 +293,10 @@ unsafe extern "C" fn get_value(
         (py, this(py, slf))
     };
     let inner = &*this.get().inner;
-    let call = Call { py, args, positional: nargs as usize, names };
+    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
     guard(py, || {
-        let [key, default] = call.bind::<2>("get_value", &["key", "default"], 1)?;
-        let key = or_none(py, key);
-        match with_key(&key, |key| lookup(py, inner, key))? {
+        let (key, default) = call.key_and_default("get_value")?;
+        match with_key(key, |key| lookup(py, inner, key))? {
             Some(value) => Ok(value),
             None => Ok(or_none(py, default)),
         }
@@ -296,11 +316,11 @@ unsafe extern "C" fn get_typed<const KIND: usize>(
         (py, this(py, slf))
     };
     let inner = &*this.get().inner;
-    let call = Call { py, args, positional: nargs as usize, names };
+    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
     guard(py, || {
         let kind = keys::KINDS[KIND];
         let parameters = typed_parameters(kind);
-        let ids = call.bind::<2>(kind.name, &parameters[..kind.ids.len()], kind.ids.len())?;
+        let ids = call.bind(kind.name, &parameters[..kind.ids.len()], kind.ids.len())?;
         let mut key = Text::new();
         for (at, id) in ids.iter().flatten().enumerate() {
             key.extend_from_slice(kind.literals[at].as_bytes());
@@ -311,6 +331,29 @@ unsafe extern "C" fn get_typed<const KIND: usize>(
             Some(value) => pair(value, true),
             None => pair(or_none(py, None), false),
         }
+    })
+}
+
+/// `CachedCalls.probe(args, kwargs)`: what a decorated coroutine function asks first.
+unsafe extern "C" fn probe(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, see the top of this file; put on `CachedCalls`.
+    let (py, calls) = unsafe {
+        let py = Python::assume_attached();
+        (py, Borrowed::from_ptr(py, slf).cast_unchecked::<CachedCalls>())
+    };
+    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+    guard(py, || {
+        let [args, kwargs] = call.bind("probe", &["args", "kwargs"], 1)?;
+        let args = or_none(py, args);
+        let kwargs = kwargs.as_ref().map(|kwargs| kwargs.cast::<PyDict>()).transpose()?;
+        let calls = calls.get();
+        let found = calls.find(py, args.cast::<PyTuple>()?, kwargs.as_deref())?;
+        Ok(found.unwrap_or_else(|| calls.miss(py)))
     })
 }
 
@@ -371,6 +414,16 @@ static METHODS: Methods<10> = Methods([
     method(c"get_session_data", get_typed::<6>, GET_SESSION_DATA_DOC),
     method(c"get_rate_limit", get_typed::<7>, GET_RATE_LIMIT_DOC),
 ]);
+
+static CALL_METHODS: Methods<1> = Methods([method(c"probe", probe, PROBE_DOC)]);
+
+const PROBE_DOC: &CStr = c"probe($self, args, kwargs=None)
+--
+
+Look a call up.
+
+Returns:
+    The cached result, or the object given as ``miss``.";
 
 const GET_DOC: &CStr = c"get($self, key, default=None)
 --
@@ -474,24 +527,22 @@ Look up a user's rate limit state in a window.
 Returns:
     The state and True, or None and False.";
 
-/// Puts the raw methods on the class.
+/// Puts the raw methods on their classes.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
-    let class = py.get_type::<CacheCore>();
-    for definition in &METHODS.0 {
-        // SAFETY: the class is a type object; the definition is static, as CPython keeps a
-        // pointer to it, and its flags match the signature of its function. CPython only reads
-        // it, though the parameter is not const.
-        let descriptor = unsafe {
-            let definition = ptr::from_ref(definition).cast_mut();
-            Bound::from_owned_ptr_or_err(
-                py,
-                ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
-            )?
-        };
-        // SAFETY: `ml_name` is static C text, written above.
-        let name = unsafe { CStr::from_ptr::<'static>(definition.ml_name.cast::<c_char>()) };
-        let name = name.to_str().map_err(|e| InvalidKeyError::new_err(e.to_string()))?;
-        class.setattr(name, descriptor)?;
-    }
-    Ok(())
+    METHODS.0.iter().try_for_each(|method| put_on(&py.get_type::<CacheCore>(), method))?;
+    CALL_METHODS.0.iter().try_for_each(|method| put_on(&py.get_type::<CachedCalls>(), method))
+}
+
+fn put_on(class: &Bound<'_, PyType>, definition: &'static ffi::PyMethodDef) -> PyResult<()> {
+    // SAFETY: the class is a type object; the definition is static, as CPython keeps a pointer
+    // to it, and its flags match the signature of its function. CPython only reads it, though
+    // the parameter is not const.
+    let descriptor = unsafe {
+        let definition = ptr::from_ref(definition).cast_mut();
+        let descriptor = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);
+        Bound::from_owned_ptr_or_err(class.py(), descriptor)?
+    };
+    // SAFETY: `ml_name` is static C text, written above.
+    let name = unsafe { CStr::from_ptr::<'static>(definition.ml_name.cast::<c_char>()) };
+    class.setattr(name.to_str()?, descriptor)
 }

@@ -1,7 +1,8 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
 //! * [`text`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
-//! * [`cache`] — the store as a class; [`hot`] — its lookups as raw functions;
+//! * [`cache`] — the store as a class; [`hot`] — its lookups as raw functions; [`pair`] — what
+//!   they return;
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
 //! * [`function`] — lookups of decorated functions;
 //! * [`prepared`] — an entry whose value is being loaded;
@@ -14,6 +15,7 @@ mod digest;
 mod errors;
 mod function;
 mod hot;
+mod pair;
 mod prepared;
 mod text;
 mod typed;

@@ -4,9 +4,8 @@
 //! cost a database trip and a load never ends in an error about its key. The loaded value is
 //! frozen once; the cache keeps it, and everybody who waited for the load gets a copy.
 
-use super::cache::Inner;
+use super::cache::{Inner, Seconds};
 use super::value::CachedValue;
-use crate::engine::Outcome;
 use crate::engine::keys::Life;
 use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
@@ -38,32 +37,35 @@ impl PreparedEntry {
     ///     The value for everybody who waits for it, and what became of it in the cache.
     #[pyo3(signature = (value, stamp, ttl=None))]
     fn store(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         value: &Bound<'_, PyAny>,
         stamp: Stamp,
-        ttl: Option<f64>,
+        ttl: Option<Seconds>,
     ) -> PyResult<LoadedValue> {
+        let entry = slf.get();
         let ttl = match ttl {
-            Some(_) => self.inner.life(ttl, Life::Default)?,
-            None => self.ttl,
+            Some(_) => entry.inner.life(ttl, Life::Default)?,
+            None => entry.ttl,
         };
-        let frozen = self.inner.freeze(value)?;
-        let copy = frozen.value.clone_ref(py);
-        let outcome = self.inner.store_frozen(
-            &self.key,
-            frozen,
-            ttl,
-            self.priority,
-            stamp,
-            &self.tag_slots,
-        )?;
-        Ok(LoadedValue { value: copy, outcome: Some(outcome) })
+        let frozen = entry.inner.freeze(value)?;
+        let copy = frozen.value.clone_ref(slf.py());
+        let slots = &entry.tag_slots;
+        entry.inner.store_frozen(&entry.key, frozen, ttl, entry.priority, stamp, slots)?;
+        Ok(LoadedValue { value: copy, entry: slf.clone().unbind(), stamp })
     }
 
     /// Freeze the value without storing it, for those who wait for it.
-    fn pass_on(&self, value: &Bound<'_, PyAny>) -> PyResult<LoadedValue> {
-        Ok(LoadedValue { value: self.inner.freeze(value)?.value, outcome: None })
+    ///
+    /// Args:
+    ///     value: What was loaded.
+    ///     stamp: What `snapshot()` returned before the load began.
+    fn pass_on(
+        slf: &Bound<'_, Self>,
+        value: &Bound<'_, PyAny>,
+        stamp: Stamp,
+    ) -> PyResult<LoadedValue> {
+        let value = slf.get().inner.freeze(value)?.value;
+        Ok(LoadedValue { value, entry: slf.clone().unbind(), stamp })
     }
 }
 
@@ -72,7 +74,8 @@ impl PreparedEntry {
 #[derive(Debug)]
 pub(super) struct LoadedValue {
     value: CachedValue,
-    outcome: Option<Outcome>,
+    entry: Py<PreparedEntry>,
+    stamp: Stamp,
 }
 
 #[pymethods]
@@ -82,10 +85,11 @@ impl LoadedValue {
         self.value.clone_ref(py).into_python(py)
     }
 
-    /// Whether nothing it depends on had been invalidated when it was stored. False where that
-    /// is not known.
+    /// Whether nothing it depends on was invalidated since its load began, as of now. Only then
+    /// may it be given to somebody who asked after the load had begun.
     #[getter]
     fn is_current(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::Stored | Outcome::TooLarge))
+        let entry = self.entry.get();
+        entry.inner.store.is_current(&entry.key, &entry.tag_slots, self.stamp)
     }
 }

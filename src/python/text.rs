@@ -150,15 +150,18 @@ pub(super) fn uuid_bits(uuid: &Bound<'_, PyAny>) -> PyResult<u128> {
 /// Adds the slots of tags as callers write them: any iterable of texts, but not a bare text,
 /// which would be taken for one tag per letter.
 pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
-    if tags.is_none() {
-        return Ok(());
-    }
     if tags.is_instance_of::<PyString>() || tags.is_instance_of::<PyBytes>() {
         return Err(InvalidTagError::new_err(
             "tags must be a list, tuple or set of texts; for a single tag write [tag]",
         ));
     }
-    for (number, tag) in tags.try_iter()?.enumerate() {
+    let Ok(all) = tags.try_iter() else {
+        return Err(InvalidTagError::new_err(format!(
+            "tags must be a list, tuple or set of texts, not {}",
+            type_name(tags)
+        )));
+    };
+    for (number, tag) in all.enumerate() {
         if number == MOST_TAGS {
             return Err(InvalidTagError::new_err(format!("at most {MOST_TAGS} tags per call")));
         }

@@ -5,8 +5,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
-    PyTuple, PyType,
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet,
+    PyString, PyTuple, PyType,
 };
 use std::collections::HashSet;
 
@@ -22,6 +22,7 @@ pub(super) struct Types {
     dataclass_getstate: Py<PyAny>,
     dataclass_setstate: Py<PyAny>,
     getsizeof: Py<PyAny>,
+    get_referents: Py<PyAny>,
     enum_class: Py<PyType>,
     /// Exact classes whose instances offer no way to change them. Held, so no address is reused.
     immutable: Vec<Py<PyType>>,
@@ -57,6 +58,10 @@ const IMMUTABLE: [(&str, &str); 22] = [
 /// The first so many of [`IMMUTABLE`] have a `repr` that tells any two of them apart.
 const FAITHFUL_REPR: usize = 17;
 
+/// Where the two standard time zones stand in [`IMMUTABLE`].
+const TIMEZONE: usize = 5;
+const ZONE_INFO: usize = 6;
+
 /// Bytes of an object that cannot tell: about a small instance with its fields.
 const UNKNOWN_BYTES: usize = 96;
 
@@ -86,6 +91,7 @@ impl Types {
             dataclass_setstate: member("dataclasses", "_dataclass_setstate")?.unbind(),
             object: object.unbind(),
             getsizeof: member("sys", "getsizeof")?.unbind(),
+            get_referents: member("gc", "get_referents")?.unbind(),
             enum_class: member("enum", "Enum")?.cast_into::<PyType>()?.unbind(),
             immutable_at: immutable.iter().map(|class| class.as_ptr() as usize).collect(),
             immutable,
@@ -108,21 +114,37 @@ impl Types {
         class.is_subclass(self.enum_class.bind(class.py()))
     }
 
-    /// Whether `repr` of an instance says all there is to it: the standard immutables but those
+    /// Whether `repr` of an object says all there is to it: the standard immutables but those
     /// that are code.
-    pub(super) fn has_faithful_repr(&self, class: &Bound<'_, PyType>) -> bool {
+    pub(super) fn has_faithful_repr(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let class = value.get_type();
         let faithful = &self.immutable[..FAITHFUL_REPR];
-        faithful.iter().any(|known| known.is(class))
+        Ok(faithful.iter().any(|known| known.is(&class)) && self.has_standard_zone(value)?)
+    }
+
+    /// Whether an object has no time zone, or one of the standard library's; a time zone of
+    /// one's own may change, and may look like another.
+    fn has_standard_zone(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(zone) = value.getattr_opt(intern!(value.py(), "tzinfo"))? else { return Ok(true) };
+        if zone.is_none() {
+            return Ok(true);
+        }
+        let class = zone.get_type();
+        if self.immutable[ZONE_INFO].is(&class) {
+            // One read from a file without a name cannot be told from another.
+            return Ok(!zone.getattr(intern!(value.py(), "key"))?.is_none());
+        }
+        Ok(self.immutable[TIMEZONE].is(&class))
     }
 
     /// Other objects nobody can change: standard immutables, enum members, classes, and named
     /// tuples of such.
     pub(super) fn is_other_leaf(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let class = value.get_type();
-        if self.immutable_at.contains(&(class.as_ptr() as usize))
-            || self.is_enum(&class)?
-            || value.is_instance_of::<PyType>()
-        {
+        if self.immutable_at.contains(&(class.as_ptr() as usize)) {
+            return self.has_standard_zone(value);
+        }
+        if self.is_enum(&class)? || value.is_instance_of::<PyType>() {
             return Ok(true);
         }
         let Ok(tuple) = value.cast::<PyTuple>() else { return Ok(false) };
@@ -199,15 +221,46 @@ impl Types {
         Ok(class.getattr(name)?.is(&own))
     }
 
-    /// Bytes of an object without what it refers to.
+    /// Bytes of an object without what it refers to. For the everyday types what `sys.getsizeof`
+    /// would say, within a few bytes, without the call.
     pub(super) fn shallow_size(&self, value: &Bound<'_, PyAny>) -> usize {
         if value.is_none() || value.is_instance_of::<PyBool>() {
             return 0;
+        }
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            return text.len().map_or(UNKNOWN_BYTES, |len| 56 + len);
+        }
+        if value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
+            return 28;
+        }
+        if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            return 33 + bytes.as_bytes().len();
+        }
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            return 56 + 8 * list.len();
+        }
+        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            return 40 + 8 * tuple.len();
         }
         let size = self.getsizeof.bind(value.py()).call1((value, UNKNOWN_BYTES));
         let size = size.and_then(|size| size.extract::<usize>()).unwrap_or(UNKNOWN_BYTES);
         // A UUID's bulk is the integer it refers to.
         if text::is_uuid(value).unwrap_or(false) { size + 44 } else { size }
+    }
+
+    fn is_everyday_container(&self, object: &Bound<'_, PyAny>) -> bool {
+        object.is_exact_instance_of::<PyDict>()
+            || object.is_exact_instance_of::<PyList>()
+            || object.is_exact_instance_of::<PyTuple>()
+            || object.is_exact_instance_of::<PySet>()
+            || object.is_exact_instance_of::<PyFrozenSet>()
+    }
+
+    /// Whether an object belongs to the program and not to a value.
+    fn is_code(&self, object: &Bound<'_, PyAny>) -> bool {
+        object.is_instance_of::<PyType>()
+            || object.is_instance_of::<PyModule>()
+            || object.is_callable()
     }
 
     /// Bytes of an object with what it refers to, each object once, as far as that can be seen.
@@ -236,7 +289,16 @@ impl Types {
             } else if let Ok(set) = object.cast::<PyFrozenSet>() {
                 todo.extend(set.iter());
             }
-            todo.extend(object.getattr(intern!(object.py(), "__dict__")).ok());
+            if self.is_everyday_container(&object) {
+                continue;
+            }
+            // Containers of other kinds, attributes and slots: what the garbage collector sees.
+            let seen_by_gc = self.get_referents.bind(object.py()).call1((&object,));
+            let Ok(referents) = seen_by_gc.and_then(|found| Ok(found.cast_into::<PyList>()?))
+            else {
+                continue;
+            };
+            todo.extend(referents.iter().filter(|referent| !self.is_code(referent)));
         }
         bytes
     }

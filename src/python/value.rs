@@ -47,8 +47,10 @@ pub(super) struct Frozen {
 pub(super) struct Storage {
     /// Hand out the very object that was set.
     pub(super) shared: bool,
-    /// Compress from this many bytes; `None`: never.
+    /// Compress from this many serialised bytes; `None`: never.
     pub(super) compress_from: Option<usize>,
+    /// What is larger cannot be stored anyway, so it is not copied either.
+    pub(super) most_bytes: usize,
 }
 
 /// How to build a copy.
@@ -112,8 +114,15 @@ pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Fro
         let bytes = types.deep_size(value);
         return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
     }
-    let mut freezer = Freezer { types, bytes: 0, plain: true };
-    let Some(template) = freezer.freeze(value, 0)? else {
+    let mut freezer =
+        Freezer { types, bytes: 0, nodes: 0, most_bytes: storage.most_bytes, plain: true };
+    let template = freezer.freeze(value, 0)?;
+    if freezer.is_too_large() {
+        // Not private, but not to be kept either: whoever waits for it gets a deep copy.
+        let value = CachedValue::Opaque(value.clone().unbind());
+        return Ok(Frozen { value, bytes: usize::MAX });
+    }
+    let Some(template) = template else {
         let copy = deepcopy(value)?;
         let bytes = types.deep_size(&copy);
         // What copies to itself cannot be changed, as far as its own class knows.
@@ -127,7 +136,8 @@ pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Fro
     let bytes = freezer.bytes;
     if freezer.plain
         && storage.compress_from.is_some_and(|from| bytes >= from)
-        && let Some(packed) = pack(py, types, &template, bytes)?
+        && let Some(from) = storage.compress_from
+        && let Some(packed) = pack(py, types, &template, bytes, from)?
     {
         return Ok(Frozen { bytes: packed.len(), value: CachedValue::Packed(packed) });
     }
@@ -144,9 +154,15 @@ fn pack(
     types: &Types,
     template: &Template,
     bytes: usize,
+    from: usize,
 ) -> PyResult<Option<Arc<[u8]>>> {
     let plain = types.marshal_dumps.bind(py).call1((template.build(py)?,))?;
     let plain = plain.cast_into::<PyBytes>()?;
+    // Python objects take several times the bytes of what they say. The threshold is meant for
+    // the latter: a permission record of a dozen fields must not be unpacked at every hit.
+    if plain.as_bytes().len() < from {
+        return Ok(None);
+    }
     Ok(compress::pack(plain.as_bytes(), bytes).map(Arc::from))
 }
 
@@ -172,17 +188,31 @@ fn deepcopy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 struct Freezer<'a> {
     types: &'a Types,
     bytes: usize,
+    nodes: usize,
+    most_bytes: usize,
     /// Whether all of it so far is data `marshal` knows.
     plain: bool,
 }
 
+/// Parts of one value. A few lists that hold each other twice have more parts than atoms exist,
+/// and none of them is large.
+const MOST_NODES: usize = 1_000_000;
+
 impl Freezer<'_> {
+    fn is_too_large(&self) -> bool {
+        self.bytes > self.most_bytes || self.nodes > MOST_NODES
+    }
+
     /// `None`: something in it is neither immutable nor of a kind a template can copy.
     fn freeze(&mut self, value: &Bound<'_, PyAny>, level: usize) -> PyResult<Option<Template>> {
         if level > MOST_LEVELS {
             return Err(SerializationError::new_err(format!(
                 "a value may nest {MOST_LEVELS} levels deep; this one is deeper or contains itself"
             )));
+        }
+        self.nodes += 1;
+        if self.is_too_large() {
+            return Ok(None);
         }
         if self.types.is_plain_leaf(value) {
             self.bytes += self.types.shallow_size(value);
@@ -201,12 +231,12 @@ impl Freezer<'_> {
             // A copy first: another thread may be changing the original.
             let master = PySet::empty(value.py())?;
             master.call_method1(intern!(value.py(), "update"), (set,))?;
-            let fits = self.all_leaves(master.try_iter()?)?;
+            let fits = self.all_leaves(master.try_iter()?, level + 1)?;
             self.bytes += self.types.shallow_size(master.as_any());
             return Ok(fits.then(|| Template::Set(master.unbind())));
         }
         if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
-            let fits = self.all_leaves(set.try_iter()?)?;
+            let fits = self.all_leaves(set.try_iter()?, level + 1)?;
             self.bytes += self.types.shallow_size(value);
             return Ok(fits.then(|| Template::Leaf(value.clone().unbind())));
         }
@@ -305,9 +335,10 @@ impl Freezer<'_> {
     fn all_leaves<'py>(
         &mut self,
         items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+        level: usize,
     ) -> PyResult<bool> {
         for item in items {
-            if !matches!(self.freeze(&item?, MOST_LEVELS)?, Some(Template::Leaf(_))) {
+            if !matches!(self.freeze(&item?, level)?, Some(Template::Leaf(_))) {
                 return Ok(false);
             }
         }

@@ -13,7 +13,7 @@ use super::{Pressure, RowId, Rows};
 use crate::engine::row::Row;
 
 /// Rows looked at for one victim. Beyond this, hit rates gain less than the look-ups cost.
-const SAMPLE: usize = 32;
+const SAMPLE: usize = 16;
 
 /// Uses beyond this many count as this many, so that what was very popular once can be forgotten.
 const MOST_USES: u32 = 31;
