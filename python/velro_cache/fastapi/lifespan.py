@@ -1,0 +1,91 @@
+"""Start the cache with the application and stop it with the application."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from velro_cache.authorization.current import (
+    register_authorization_service,
+    unregister_authorization_service,
+)
+from velro_cache.authorization.service import GenerationAccessService
+from velro_cache.config import OptimizedCacheConfig
+from velro_cache.manager import OptimizedCacheManager
+from velro_cache.registry import get_cache_manager, stop_cache_manager
+
+__all__ = ["velro_lifespan"]
+
+
+def velro_lifespan(
+    config: OptimizedCacheConfig | None = None,
+    *,
+    authorization: GenerationAccessService | None = None,
+) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
+    """Make a lifespan that runs the cache manager of this process.
+
+    Use it as it is, ``FastAPI(lifespan=velro_lifespan(...))``, on a router, or from within a
+    lifespan of your own::
+
+        @asynccontextmanager
+        async def lifespan(app):
+            async with velro_lifespan(config, authorization=service)(app) as state:
+                yield {**state, "database": database}
+
+    Args:
+        config: Settings of the cache. None: the defaults, or those the manager has already.
+        authorization: Who decides what is not cached, for all checks that name nobody else.
+            None: nobody; each check must say.
+
+    Returns:
+        A lifespan. Its state holds the manager as ``velro_cache`` and, if there is one, the
+        service as ``velro_authorization``. When it ends, the manager is stopped, unless another
+        lifespan of this process still runs.
+
+    Raises:
+        TypeError: ``authorization`` cannot decide.
+        ConfigError: When the application starts: there is a manager with other settings already.
+    """
+    if authorization is not None and not isinstance(authorization, GenerationAccessService):
+        raise TypeError(
+            f"{type(authorization).__name__} has no validate_generation_media_access method"
+        )
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncGenerator[dict[str, Any]]:
+        async with _running(config) as manager:
+            state: dict[str, Any] = {"velro_cache": manager}
+            if authorization is None:
+                yield state
+                return
+            register_authorization_service(authorization)
+            try:
+                yield state | {"velro_authorization": authorization}
+            finally:
+                unregister_authorization_service(authorization)
+
+    return lifespan
+
+
+# How many lifespans run on each manager: an application and its routers may each have one.
+_users: weakref.WeakKeyDictionary[OptimizedCacheManager, int] = weakref.WeakKeyDictionary()
+_users_lock = threading.Lock()
+
+
+@asynccontextmanager
+async def _running(config: OptimizedCacheConfig | None) -> AsyncGenerator[OptimizedCacheManager]:
+    with _users_lock:
+        manager = get_cache_manager(config)
+        _users[manager] = _users.get(manager, 0) + 1
+    try:
+        await manager.start()
+        yield manager
+    finally:
+        with _users_lock:
+            _users[manager] -= 1
+            last = _users[manager] == 0
+        if last and not manager.is_stopped:
+            await stop_cache_manager()
