@@ -242,9 +242,8 @@ impl<V> Store<V> {
     fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<V>) {
         self.table.invalidate_pattern(text);
         self.remove_where(|row, now, _| {
-            pattern
-                .matches(&row.key)
-                .then(|| if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired })
+            let why = if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired };
+            pattern.matches(&row.key).then_some(why)
         })
     }
 

@@ -139,8 +139,7 @@ impl Inner {
             Life::Default => self.lives.default,
         };
         let Some(Seconds(ttl)) = ttl else { return Ok(usual) };
-        // Written so that NaN fails.
-        if !(ttl > 0.0) {
+        if ttl.is_nan() || ttl <= 0.0 {
             return Err(PyValueError::new_err(format!(
                 "ttl must be a number of seconds above 0, not {ttl}"
             )));

@@ -1,0 +1,97 @@
+# Everything a developer does, one command each. `make help` lists them.
+#
+# A fresh machine needs Python >= 3.11 and a Rust toolchain; the rest is set up here, in .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := .make
+SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock pyproject.toml build.rs
+# Lints see tests and the rest, too.
+PY_DIRS := python tests examples benches/python
+
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(STAMPS)/built $(STAMPS)/demo-packages ## Set up, and see the cache at work behind a FastAPI service
+	$(BIN)/python examples/demo.py $(ARGS)
+
+.PHONY: test
+test: lint stubs test-rust test-python ## Set up, and run all tests and checks
+
+.PHONY: dev
+dev: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Set up everything for development in .venv
+
+.PHONY: build
+build: $(STAMPS)/built ## Build the extension into the virtual environment
+
+.PHONY: fmt
+fmt: $(STAMPS)/test-packages ## Format all code
+	cargo fmt
+	$(BIN)/ruff format $(PY_DIRS)
+	$(BIN)/ruff check --fix $(PY_DIRS)
+
+.PHONY: lint
+lint: $(STAMPS)/test-packages $(STAMPS)/demo-packages $(STAMPS)/built ## Check format, lints and types
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features python -- -D warnings
+	$(BIN)/ruff format --check $(PY_DIRS)
+	$(BIN)/ruff check $(PY_DIRS)
+	$(BIN)/mypy
+
+.PHONY: stubs
+stubs: $(STAMPS)/built $(STAMPS)/test-packages ## Compare the hand-written stub with the extension
+	$(BIN)/python -m mypy.stubtest velro_cache._engine
+
+.PHONY: test-rust
+test-rust: ## Test the engine, without Python
+	cargo test
+
+.PHONY: test-python
+test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Test the package (PYTEST_ARGS="-k name")
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
+	$(BIN)/python benches/python/run.py $(ARGS)
+
+.PHONY: wheel
+wheel: $(STAMPS)/venv ## Build a wheel into dist/
+	$(BIN)/maturin build --release --out dist
+
+.PHONY: clean
+clean: ## Remove what was built, and the virtual environment
+	rm -rf target dist $(VENV) $(STAMPS) python/velro_cache/_engine*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv: pyproject.toml
+	@mkdir -p $(STAMPS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "velro-cache needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	@command -v cargo >/dev/null || \
+	  { echo "velro-cache is built from Rust; no 'cargo' was found. See https://rustup.rs"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip 'maturin>=1.9.4,<2'
+	@touch $@
+
+$(STAMPS)/built: $(STAMPS)/venv $(SOURCES)
+	$(BIN)/maturin develop --release --quiet
+	@touch $@
+
+# `--group` reads the dependency groups of pyproject.toml.
+$(STAMPS)/%-packages: $(STAMPS)/venv
+	$(BIN)/python -m pip install --quiet --group $*
+	@touch $@
+
+$(STAMPS)/bench-packages: $(STAMPS)/venv benches/python/requirements.txt
+	$(BIN)/python -m pip install --quiet -r benches/python/requirements.txt
+	@touch $@
