@@ -119,18 +119,18 @@ class OptimizedCacheConfig:
         for field_name in _FLAGS:
             if not isinstance(getattr(self, field_name), bool):
                 raise ConfigError(
-                    f"{field_name} must be True or False, not {getattr(self, field_name)!r:.80}"
+                    f"{field_name} must be True or False, not {_shown(getattr(self, field_name))}"
                 )
         try:
             policy = EvictionPolicy(self.eviction_policy)
         except ValueError:
             names = ", ".join(EvictionPolicy)
             raise ConfigError(
-                f"eviction_policy must be one of {names}, not {self.eviction_policy!r:.80}"
+                f"eviction_policy must be one of {names}, not {_shown(self.eviction_policy)}"
             ) from None
         object.__setattr__(self, "eviction_policy", policy)
         if self.isolation not in ("copy", "shared"):
-            raise ConfigError(f'isolation must be "copy" or "shared", not {self.isolation!r:.80}')
+            raise ConfigError(f'isolation must be "copy" or "shared", not {_shown(self.isolation)}')
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 64:
             raise ConfigError("name must be a text of 1 to 64 characters")
         if not all(char.isascii() and (char.isalnum() or char in "-_.") for char in self.name):
@@ -252,12 +252,20 @@ def _check_number(name: str, value: object, bounds: _Range) -> None:
     wanted = "an integer" if bounds.integer else "a number"
     kinds = (int,) if bounds.integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ConfigError(f"{name} must be {wanted}, not {value!r:.80}")
+        raise ConfigError(f"{name} must be {wanted}, not {_shown(value)}")
     number = cast(float, value)
     # The comparison is written so that NaN fails it.
     if not bounds.low <= number <= bounds.high:
         allowed = f"{bounds.low:,.10g} to {bounds.high:,.10g}"
-        raise ConfigError(f"{name} must be {wanted} from {allowed}, not {value!r:.80}")
+        raise ConfigError(f"{name} must be {wanted} from {allowed}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:80]
+    except Exception:
+        # An integer of thousands of digits, or an object that cannot even say what it is.
+        return f"this {type(value).__name__}"
 
 
 def _parse(variable: str, field_name: str, text: str) -> object:

@@ -22,7 +22,7 @@ import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from velro_cache._engine import LoadedValue, PreparedEntry
 from velro_cache.exceptions import (
@@ -42,8 +42,13 @@ _LOOK_EVERY_SECONDS = 1.0
 """How soon a waiter notices that the event loop it waits for is closed."""
 
 
-class _Snapshots(Protocol):
+_MISS: Final = object()
+
+
+class _Cache(Protocol):
     def snapshot(self) -> int: ...
+    def get_value(self, key: str, default: Any = None) -> Any: ...
+    def __contains__(self, key: str, /) -> bool: ...
 
 
 class _AbandonedError(Exception):
@@ -58,14 +63,22 @@ _in_progress: contextvars.ContextVar[tuple["_Flight", ...]] = contextvars.Contex
 class _Flight:
     """One load under way."""
 
-    __slots__ = ("future", "key", "loop", "owner", "stamp")
+    __slots__ = ("future", "key", "loop", "overdue_at", "owner", "refresh", "stamp")
 
     def __init__(
-        self, owner: "Flights", key: str, stamp: int, loop: asyncio.AbstractEventLoop | None
+        self,
+        owner: "Flights",
+        key: str,
+        stamp: int,
+        loop: asyncio.AbstractEventLoop | None,
+        timeout_seconds: float | None,
+        refresh: bool,
     ) -> None:
         self.owner = owner
         self.key = key
         self.stamp = stamp
+        self.refresh = refresh
+        self.overdue_at = _end(timeout_seconds)
         self.loop = loop
         self.future: concurrent.futures.Future[LoadedValue] = concurrent.futures.Future()
         # A running future cannot be cancelled by one of those who wait for it.
@@ -83,17 +96,24 @@ class _Flight:
         """Whether the load can never end, because its event loop is closed."""
         return self.loop is not None and self.loop.is_closed() and not self.future.done()
 
+    def is_overdue(self) -> bool:
+        """Whether the load takes longer than whoever began it allows.
+
+        A waiter less patient than that gives up for itself alone.
+        """
+        return time.monotonic() >= self.overdue_at
+
 
 class Flights:
     """The loads of one cache that are under way.
 
     Args:
-        cache: Where stamps come from.
+        cache: Where values go and stamps come from.
     """
 
     __slots__ = ("__weakref__", "_cache", "_flights", "_tasks")
 
-    def __init__(self, cache: _Snapshots) -> None:
+    def __init__(self, cache: _Cache) -> None:
         self._cache = cache
         self._flights: dict[str, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,8 +149,8 @@ class Flights:
         self._refuse_recursion(key)
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(self, key, joined_at, None)
-            flight = self._enter(mine, refresh)
+            mine = _Flight(self, key, joined_at, None, timeout_seconds, refresh)
+            flight = self._enter(mine)
             if flight is not mine and flight.loop is not None and flight.loop is _running_loop():
                 # Its task cannot go on while this thread waits for it: load beside it.
                 flight = mine
@@ -176,8 +196,8 @@ class Flights:
         loop = asyncio.get_running_loop()
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(self, key, joined_at, loop)
-            flight = self._enter(mine, refresh)
+            mine = _Flight(self, key, joined_at, loop, timeout_seconds, refresh)
+            flight = self._enter(mine)
             if flight is mine:
                 task = loop.create_task(
                     self._arun(flight, entry, loader, ttl, timeout_seconds),
@@ -208,7 +228,9 @@ class Flights:
     ) -> None:
         token = _in_progress.set((*_in_progress.get(), flight))
         try:
-            value = self._store(flight, entry, loader(), ttl)
+            value = self._second_look(flight, entry)
+            if value is None:
+                value = self._store(flight, entry, loader(), ttl)
         except Exception as error:
             self._settle(flight, error)
         except BaseException:
@@ -230,8 +252,10 @@ class Flights:
     ) -> None:
         _in_progress.set((*_in_progress.get(), flight))
         try:
-            loaded = await _call(loader, timeout_seconds)
-            value = self._store(flight, entry, loaded, ttl)
+            value = self._second_look(flight, entry)
+            if value is None:
+                loaded = await _call(loader, timeout_seconds)
+                value = self._store(flight, entry, loaded, ttl)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -252,16 +276,26 @@ class Flights:
             if flight.owner is self and flight.key == key and not flight.future.done():
                 raise LoaderRecursionError("a loader asked for the key it is loading")
 
-    def _enter(self, mine: _Flight, refresh: bool) -> _Flight:
-        if refresh:
+    def _second_look(self, flight: _Flight, entry: PreparedEntry) -> LoadedValue | None:
+        """The value, if another load ended between this caller's miss and its own load."""
+        if flight.refresh or flight.key not in self._cache:
+            return None
+        found = self._cache.get_value(flight.key, _MISS)
+        return None if found is _MISS else entry.pass_on(found, flight.stamp)
+
+    def _enter(self, mine: _Flight) -> _Flight:
+        if mine.refresh:
             # Whoever comes now waits for this one; the flight it displaces will not be stored.
             self._flights[mine.key] = mine
             return mine
         flight = self._flights.setdefault(mine.key, mine)
         if flight.is_lost():
             self._abandon(flight)
-            flight = self._flights.setdefault(mine.key, mine)
-        return flight
+        elif flight.is_overdue():
+            self._detach(flight)
+        else:
+            return flight
+        return self._flights.setdefault(mine.key, mine)
 
     def _store(self, flight: _Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
         own = ttl(value) if callable(ttl) else None
@@ -301,7 +335,8 @@ class Flights:
                 return
             if flight.is_lost():
                 return self._abandon(flight)
-        self._detach(flight)
+        if flight.is_overdue():
+            self._detach(flight)
         raise _too_slow(timeout_seconds)
 
     async def _await(self, flight: _Flight, timeout_seconds: float | None) -> None:
@@ -316,13 +351,18 @@ class Flights:
                 return
             if flight.is_lost():
                 return self._abandon(flight)
-        self._detach(flight)
+        if flight.is_overdue():
+            self._detach(flight)
         raise _too_slow(timeout_seconds)
+
+
+def _end(timeout_seconds: float | None) -> float:
+    return math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
 
 
 def _pauses(timeout_seconds: float | None) -> Iterator[float]:
     """Cut a wait into parts, to look now and then whether there is anything to wait for."""
-    end = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    end = _end(timeout_seconds)
     while (left := end - time.monotonic()) > 0:
         yield min(left, _LOOK_EVERY_SECONDS)
 

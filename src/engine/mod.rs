@@ -29,4 +29,4 @@ pub mod stats;
 pub mod store;
 
 pub use config::EngineConfig;
-pub use store::{Garbage, Inserted, Lookup, NewEntry, Outcome, Store};
+pub use store::{Garbage, Inserted, NewEntry, Outcome, Store};

@@ -32,14 +32,6 @@ pub(super) struct Shard<V> {
     pub(super) counters: Counters,
 }
 
-/// What a lookup found.
-pub(super) enum Found<R, V> {
-    Hit(R),
-    /// A row that may not be served any more, and has left.
-    Outdated(V),
-    Absent,
-}
-
 /// Why a row leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -96,6 +88,7 @@ impl<V> Shard<V> {
         self.rows.len()
     }
 
+    /// The answer of a hit, or the value that was found outdated and has left, if any.
     #[inline]
     pub(super) fn lookup<R>(
         &mut self,
@@ -104,16 +97,16 @@ impl<V> Shard<V> {
         clock: &Clock,
         table: &InvalidationTable,
         read: impl FnOnce(&V) -> R,
-    ) -> Found<R, V> {
+    ) -> Result<R, Option<V>> {
         self.requests += 1;
         let Some(id) = self.find(hash, key) else {
             self.count_miss(key);
-            return Found::Absent;
+            return Err(None);
         };
         // Before the check: a row found valid at this reading stays so while it does not change.
         let checked_at = table.now();
         let Some(row) = self.rows.get_mut(id as usize).and_then(Option::as_mut) else {
-            return Found::Absent;
+            return Err(None);
         };
         let in_time = clock.now() < row.deadline;
         if in_time && row.is_valid(table, checked_at) {
@@ -121,11 +114,11 @@ impl<V> Shard<V> {
             row.hits = row.hits.saturating_add(1);
             self.counters.hits += 1;
             self.counters.family_hits[row.family as usize] += 1;
-            return Found::Hit(read(&row.value));
+            return Ok(read(&row.value));
         }
         let why = if in_time { Leaving::Invalidated } else { Leaving::Expired };
         self.count_miss(key);
-        self.remove(id, why).map_or(Found::Absent, Found::Outdated)
+        Err(self.remove(id, why))
     }
 
     /// Looks without counting and without leaving a trace in the policy.

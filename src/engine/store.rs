@@ -5,13 +5,14 @@ use super::config::{ConfigError, EngineConfig};
 use super::keys;
 use super::latency::Latency;
 use super::row::{Row, weigh};
-use super::shard::{Found, Leaving, NewRow, Shard};
+use super::shard::{Leaving, NewRow, Shard};
 use super::stats::Snapshot;
 use crate::invalidation::pattern::{Pattern, Reach};
 use crate::invalidation::slots::{self, SlotList};
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{RawMutex, ShardGuard, ShardMutex};
 use ahash::RandomState;
+use lock_api::RawMutexTimed;
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -20,16 +21,6 @@ use std::time::{Duration, Instant};
 
 /// Values that left the store. Dropping them is up to the caller, who holds no lock.
 pub type Garbage<V> = SmallVec<[V; 2]>;
-
-/// Answer to a lookup.
-#[derive(Debug)]
-#[must_use]
-pub enum Lookup<R, V> {
-    /// Served from memory.
-    Hit(R),
-    /// Not to be served. With the value that was found outdated and has left, if any.
-    Miss(Option<V>),
-}
 
 /// A value to be stored.
 #[derive(Debug)]
@@ -73,13 +64,18 @@ pub struct Inserted<V> {
     pub garbage: Garbage<V>,
 }
 
+/// A walk lets others in after this many rows: about a millisecond.
+const ROWS_BETWEEN_PAUSES: usize = 16_384;
+
 /// A concurrent table with lives, bounds and invalidation.
 ///
 /// Consistency: an operation on one key sees all operations on that key that ended before it
 /// began, whichever thread they ran on. When an invalidation has returned, no lookup that begins
 /// later is answered by what it covered, and no load that began before it can store its value.
-pub struct Store<V> {
-    shards: Box<[Mutex<Shard<V>>]>,
+///
+/// `L` is the lock of a shard. The default suits everybody who has nothing better.
+pub struct Store<V, L = RawMutex> {
+    shards: Box<[ShardMutex<L, Shard<V>>]>,
     shard_bits: u32,
     hasher: RandomState,
     clock: Clock,
@@ -88,9 +84,11 @@ pub struct Store<V> {
     lock_timeout: Duration,
     lock_timeouts: AtomicU64,
     batch_size: usize,
+    /// Called between two lock holds of a walk over many rows.
+    between_batches: fn(),
 }
 
-impl<V> Store<V> {
+impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
     /// Builds an empty store.
     ///
     /// # Errors
@@ -105,7 +103,7 @@ impl<V> Store<V> {
         let shards = (0..count).map(|_| {
             let entries = config.max_entries / count;
             let bytes = config.max_bytes / count;
-            Mutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1)))
+            ShardMutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1)))
         });
         Ok(Self {
             shards: shards.collect(),
@@ -117,7 +115,16 @@ impl<V> Store<V> {
             lock_timeout: config.lock_timeout,
             lock_timeouts: AtomicU64::new(0),
             batch_size: config.batch_size,
+            between_batches: || {},
         })
+    }
+
+    /// Has something called now and then during a walk over many rows, with no lock held, so
+    /// that a walk need not keep others waiting.
+    #[must_use]
+    pub fn with_pause(mut self, between_batches: fn()) -> Self {
+        self.between_batches = between_batches;
+        self
     }
 
     /// Whether a value loaded since `stamp` could still be stored, or given to somebody who asks
@@ -134,10 +141,23 @@ impl<V> Store<V> {
         self.shards.first().map_or(0, |shard| shard.lock().max_bytes())
     }
 
-    /// Looks a key up. `read` is called under the lock: it must be quick and must not call back.
-    #[inline]
-    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
-        if self.latency.is_due() { self.timed_get(key, read) } else { self.untimed_get(key, read) }
+    /// Looks a key up. A hit is answered by `read`, a miss by `miss`, which is given the value
+    /// that was found outdated and has left, if any.
+    ///
+    /// `read` is called under the lock: it must be quick and must not call back. Both return the
+    /// answer itself, not a description of it, so that it stays in a register.
+    #[inline(always)]
+    pub fn get_with<R>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&V) -> R,
+        miss: impl FnOnce(Option<V>) -> R,
+    ) -> R {
+        if self.latency.is_due() {
+            self.timed_get(key, read, miss)
+        } else {
+            self.untimed_get(key, read, miss)
+        }
     }
 
     /// The clock of invalidations, to be read *before* reading what will be stored.
@@ -320,22 +340,31 @@ impl<V> Store<V> {
     }
 
     #[cold]
-    fn timed_get<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
+    fn timed_get<R>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&V) -> R,
+        miss: impl FnOnce(Option<V>) -> R,
+    ) -> R {
         let start = Instant::now();
-        let answer = self.untimed_get(key, read);
+        let answer = self.untimed_get(key, read, miss);
         self.latency.record(start.elapsed());
         answer
     }
 
-    #[inline]
-    fn untimed_get<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Lookup<R, V> {
+    #[inline(always)]
+    fn untimed_get<R>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(&V) -> R,
+        miss: impl FnOnce(Option<V>) -> R,
+    ) -> R {
         let hash = self.hash(key);
-        let Some(mut shard) = self.try_shard(hash) else { return Lookup::Miss(None) };
-        match shard.lookup(hash, key, &self.clock, &self.table, read) {
-            Found::Hit(answer) => Lookup::Hit(answer),
-            Found::Outdated(value) => Lookup::Miss(Some(value)),
-            Found::Absent => Lookup::Miss(None),
-        }
+        let found = match self.try_shard(hash) {
+            Some(mut shard) => shard.lookup(hash, key, &self.clock, &self.table, read),
+            None => Err(None),
+        };
+        found.unwrap_or_else(miss)
     }
 
     /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which
@@ -347,7 +376,7 @@ impl<V> Store<V> {
         let now = self.clock.now();
         let (mut removed, mut values) = (0, Vec::new());
         for shard in &self.shards {
-            let mut from = 0;
+            let (mut from, mut pause_at) = (0, ROWS_BETWEEN_PAUSES);
             loop {
                 let mut shard = shard.lock();
                 if from >= shard.places() {
@@ -356,7 +385,12 @@ impl<V> Store<V> {
                 let to = from.saturating_add(self.batch_size);
                 removed +=
                     shard.remove_where(from, to, |row| why(row, now, &self.table), &mut values);
+                drop(shard);
                 from = to;
+                if from >= pause_at {
+                    (self.between_batches)();
+                    pause_at = from + ROWS_BETWEEN_PAUSES;
+                }
             }
         }
         (removed, values)
@@ -371,13 +405,13 @@ impl<V> Store<V> {
 
     /// The index of a shard uses the low bits of a hash and the top seven; these are between.
     #[inline]
-    fn shard(&self, hash: u64) -> &Mutex<Shard<V>> {
+    fn shard(&self, hash: u64) -> &ShardMutex<L, Shard<V>> {
         let number = (hash >> 32) as usize & ((1 << self.shard_bits) - 1);
         &self.shards[number]
     }
 
     #[inline]
-    fn try_shard(&self, hash: u64) -> Option<MutexGuard<'_, Shard<V>>> {
+    fn try_shard(&self, hash: u64) -> Option<ShardGuard<'_, L, Shard<V>>> {
         let guard = self.shard(hash).try_lock_for(self.lock_timeout);
         if guard.is_none() {
             self.lock_timeouts.fetch_add(1, Ordering::Relaxed);
@@ -394,7 +428,7 @@ impl<V> Store<V> {
     }
 }
 
-impl<V> std::fmt::Debug for Store<V> {
+impl<V, L> std::fmt::Debug for Store<V, L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the entries: they are somebody's permissions.
         f.debug_struct("Store").field("shards", &self.shards.len()).finish_non_exhaustive()

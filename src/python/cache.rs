@@ -4,6 +4,7 @@
 
 use super::clock::PyManualClock;
 use super::errors::{CacheStoppedError, ConfigError};
+use super::gil_lock::ShardLock;
 use super::prepared::PreparedEntry;
 use super::value::{self, CachedValue, Frozen, Storage};
 use super::{pair, text};
@@ -50,7 +51,7 @@ struct Lives {
 }
 
 /// A store of Python values.
-pub(super) type ValueStore = Store<CachedValue>;
+pub(super) type ValueStore = Store<CachedValue, ShardLock>;
 
 /// What a `CacheCore` and the decorated functions bound to it share.
 #[derive(Debug)]
@@ -60,9 +61,6 @@ pub(super) struct Inner {
     storage: Storage,
     stopped: AtomicBool,
 }
-
-/// Entries from which an invalidation lets other threads run while it walks.
-const DETACH_FROM: usize = 2_000;
 
 /// A number of seconds as a caller gives it. An integer too large for a float is a very long time
 /// like any other.
@@ -99,7 +97,8 @@ impl Inner {
             lock_timeout: seconds(settings.lock_timeout_seconds)?,
             batch_size: settings.eviction_batch_size,
         };
-        let store = Store::new(&config, clock, Arc::new(InvalidationTable::new()))?;
+        let store = Store::new(&config, clock, Arc::new(InvalidationTable::new()))?
+            .with_pause(let_others_run);
         let most_bytes = store.max_entry_bytes();
         Ok(Self {
             store,
@@ -194,18 +193,15 @@ impl Inner {
         Ok(inserted.outcome)
     }
 
-    /// Runs an invalidation, without the GIL where it walks over many entries. The values it
-    /// drops are dropped afterwards, with the GIL and no lock.
-    fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<CachedValue>) + Sync) -> usize {
-        let (count, values) = if self.store.len() < DETACH_FROM {
-            work(&self.store)
-        } else {
-            // Re-entered, not passed down: every caller is attached, and here it only matters
-            // that it stops being so for a while.
-            Python::attach(|py| py.detach(|| work(&self.store)))
-        };
-        drop(values);
-        count
+    /// Runs an invalidation. The values it drops are dropped afterwards, with no lock held.
+    fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<CachedValue>)) -> usize {
+        // Attached anew, not passed down: every caller is attached already.
+        Python::attach(|py| {
+            let (count, values) = work(&self.store);
+            drop(values);
+            pair::forget(py);
+            count
+        })
     }
 
     pub(super) fn invalidate_slots(&self, slots: &SlotList) -> usize {
@@ -215,6 +211,11 @@ impl Inner {
     pub(super) fn invalidate_pattern(&self, pattern: &[u8]) -> usize {
         self.invalidate(|store| store.invalidate_pattern(pattern))
     }
+}
+
+/// Gives the GIL up for a moment, in the middle of a walk over many entries.
+fn let_others_run() {
+    Python::attach(|py| py.detach(|| {}));
 }
 
 #[cold]
@@ -258,7 +259,8 @@ impl CacheCore {
     ///
     /// Returns:
     ///     True if stored. False if something it depends on was invalidated since ``stamp``, if
-    ///     it is larger than the cache may hold (nothing is evicted for it), or if the lock was
+    ///     it is larger, uncompressed, than the cache may hold (nothing is evicted for it, and an
+    ///     older value of the key is gone), or if the lock was
     ///     not to be had in ``lock_timeout_seconds``.
     ///
     /// Raises:
@@ -460,8 +462,8 @@ impl CacheCore {
     ///
     /// Consistency: no lookup that starts after the return is answered by an entry that carried
     /// one of the tags when this was called, and loads under way will not be stored.
-    /// Cost: the effect is `O(tags)`; giving the memory back walks over all entries, without
-    /// the GIL where there are many.
+    /// Cost: the effect is `O(tags)`; giving the memory back walks over all entries, letting
+    /// other threads run now and then.
     fn invalidate_by_tags(&self, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.inner.check_open()?;
         let mut slots = SlotList::new();

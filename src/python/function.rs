@@ -5,7 +5,7 @@
 
 use super::cache::{CacheCore, Inner};
 use super::call_key::{self, Encoded, Receivers, Spelling};
-use super::hot::Found;
+use super::hot::Otherwise;
 use super::{digest, hot, text};
 use crate::engine::ids::Text;
 use crate::sync::RwLock;
@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher as _;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -182,14 +183,15 @@ impl CachedCalls {
         }
         // Nothing that runs Python code may happen with the default cache locked: whoever wants to
         // replace it would wait with the GIL for somebody who waits for the GIL.
+        let mut otherwise = Otherwise::Miss;
         let found = match &self.cache {
-            Some(cache) => hot::look(py, cache, &key),
+            Some(cache) => hot::look(py, cache, &key, &mut otherwise),
             None => match &*DEFAULT.read() {
-                Some(cache) => hot::look(py, cache, &key),
-                None => Found::Miss(None),
+                Some(cache) => hot::look(py, cache, &key, &mut otherwise),
+                None => ptr::null_mut(),
             },
         };
-        let found = found.answer(py)?;
+        let found = hot::answer(py, found, otherwise)?;
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         // As in the latency sampler: a lost count is better than a contended cache line.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

@@ -23,67 +23,96 @@ use super::function::CachedCalls;
 use super::pair::pair;
 use super::text;
 use super::value::CachedValue;
-use crate::engine::Lookup;
 use crate::engine::ids::Text;
 use crate::engine::keys::{self, KeyKind};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::raw::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// What a lookup found, before any Python code runs.
-pub(super) enum Found {
-    /// A hit: a new reference.
-    Ready(*mut ffi::PyObject),
+/// What a lookup found if not simply an object to hand out.
+#[derive(Default)]
+pub(super) enum Otherwise {
+    /// A miss.
+    #[default]
+    Miss,
+    /// A miss, and an outdated value that has left and is to be dropped.
+    Outdated(CachedValue),
     /// A hit on a value of which a copy must be built.
     ToBuild(CachedValue),
-    /// A miss. With the outdated value that has left, if any.
-    Miss(Option<CachedValue>),
     /// The cache was stopped.
     Stopped,
 }
 
+/// A new reference to the value of a hit, or null; then `otherwise` says what there is.
+pub(super) type Found = *mut ffi::PyObject;
+
 /// Looks a key up. Runs no Python code, so it may be called with a lock held.
+#[inline(always)]
+pub(super) fn look(py: Python<'_>, inner: &Inner, key: &[u8], otherwise: &mut Otherwise) -> Found {
+    let other = Cell::new(None);
+    let found = inner.store.get_with(
+        key,
+        |value| match value {
+            CachedValue::Shared(object) => {
+                let object = object.as_ptr();
+                // SAFETY: the table holds a reference, and we hold its lock, so the object is
+                // alive; we are attached.
+                unsafe { ffi::Py_INCREF(object) };
+                object
+            }
+            value => {
+                other.set(Some(Otherwise::ToBuild(value.clone_ref(py))));
+                ptr::null_mut()
+            }
+        },
+        |outdated| {
+            other.set(match outdated {
+                Some(value) => Some(Otherwise::Outdated(value)),
+                // A stopped store is empty, so a hit need not ask.
+                None => inner.is_stopped().then_some(Otherwise::Stopped),
+            });
+            ptr::null_mut()
+        },
+    );
+    if found.is_null()
+        && let Some(other) = other.take()
+    {
+        *otherwise = other;
+    }
+    found
+}
+
+/// The answer, for callers that hold no lock. `None`: a miss.
 #[inline]
-pub(super) fn look(py: Python<'_>, inner: &Inner, key: &[u8]) -> Found {
-    let read = |value: &CachedValue| match value {
-        CachedValue::Shared(object) => {
-            let object = object.as_ptr();
-            // SAFETY: the table holds a reference, and we hold its lock, so the object is alive;
-            // we are attached.
-            unsafe { ffi::Py_INCREF(object) };
-            Found::Ready(object)
-        }
-        other => Found::ToBuild(other.clone_ref(py)),
-    };
-    match inner.store.get_with(key, read) {
-        Lookup::Hit(found) => found,
-        // A stopped store is empty, so a hit need not ask.
-        Lookup::Miss(None) if inner.is_stopped() => Found::Stopped,
-        Lookup::Miss(outdated) => Found::Miss(outdated),
+pub(super) fn answer<'py>(
+    py: Python<'py>,
+    found: Found,
+    otherwise: Otherwise,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    // SAFETY: null, or the new reference made in `look`.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, found) } {
+        Some(value) => Ok(Some(value)),
+        None => answer_otherwise(py, otherwise),
     }
 }
 
-impl Found {
-    /// The answer, for callers that hold no lock. `None`: a miss.
-    #[inline]
-    pub(super) fn answer(self, py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-        match self {
-            // SAFETY: `object` is the new reference made in `look`.
-            Self::Ready(object) => Ok(Some(unsafe { Bound::from_owned_ptr(py, object) })),
-            Self::ToBuild(value) => Python::attach(|_| value.into_python(py)).map(Some),
-            Self::Miss(None) => Ok(None),
-            Self::Miss(Some(outdated)) => {
-                Python::attach(|_| drop(outdated));
-                Ok(None)
-            }
-            Self::Stopped => Err(stopped_error()),
-        }
+#[inline(never)]
+fn answer_otherwise(py: Python<'_>, otherwise: Otherwise) -> PyResult<Option<Bound<'_, PyAny>>> {
+    match otherwise {
+        Otherwise::Miss => Ok(None),
+        Otherwise::Outdated(value) => Python::attach(|_| {
+            drop(value);
+            Ok(None)
+        }),
+        Otherwise::ToBuild(value) => Python::attach(|_| value.into_python(py)).map(Some),
+        Otherwise::Stopped => Err(stopped_error()),
     }
 }
 
@@ -94,11 +123,13 @@ pub(super) fn lookup<'py>(
     inner: &Inner,
     key: &[u8],
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    look(py, inner, key).answer(py)
+    let mut otherwise = Otherwise::Miss;
+    let found = look(py, inner, key, &mut otherwise);
+    answer(py, found, otherwise)
 }
 
 /// The bytes of a key, without a copy for a text of ASCII characters.
-#[inline]
+#[inline(always)]
 fn with_key<R>(key: Argument<'_, '_>, then: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<R> {
     let object = key.as_ptr();
     // SAFETY: `object` is a live object; the macros are only used on what the first one says is
@@ -143,7 +174,7 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     /// The arguments of `get` and its like. The two usual ways to call it come first.
-    #[inline]
+    #[inline(always)]
     fn key_and_default(
         &self,
         function: &str,

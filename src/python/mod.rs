@@ -6,7 +6,7 @@
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
 //! * [`function`] — lookups of decorated functions;
 //! * [`prepared`] — an entry whose value is being loaded;
-//! * [`clock`], [`errors`].
+//! * [`gil_lock`], [`clock`], [`errors`].
 
 mod cache;
 mod call_key;
@@ -14,6 +14,7 @@ mod clock;
 mod digest;
 mod errors;
 mod function;
+mod gil_lock;
 mod hot;
 mod pair;
 mod prepared;

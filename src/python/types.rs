@@ -65,6 +65,9 @@ const ZONE_INFO: usize = 6;
 /// Bytes of an object that cannot tell: about a small instance with its fields.
 const UNKNOWN_BYTES: usize = 96;
 
+/// Texts up to this many characters are taken for ASCII; a longer one is asked.
+const SHORT_TEXT: usize = 64;
+
 /// Objects looked at for the size of one value.
 const MOST_OBJECTS: usize = 200_000;
 
@@ -227,10 +230,15 @@ impl Types {
         if value.is_none() || value.is_instance_of::<PyBool>() {
             return 0;
         }
-        if let Ok(text) = value.cast_exact::<PyString>() {
-            return text.len().map_or(UNKNOWN_BYTES, |len| 56 + len);
+        if let Ok(text) = value.cast_exact::<PyString>()
+            && let Ok(len) = text.len()
+            && len <= SHORT_TEXT
+        {
+            return 56 + len;
         }
-        if value.is_exact_instance_of::<PyInt>() || value.is_exact_instance_of::<PyFloat>() {
+        let small = value.is_exact_instance_of::<PyFloat>()
+            || value.is_exact_instance_of::<PyInt>() && value.extract::<i64>().is_ok();
+        if small {
             return 28;
         }
         if let Ok(bytes) = value.cast_exact::<PyBytes>() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use velro_cache::engine::clock::{Clock, ManualClock};
 use velro_cache::engine::policy::PolicyKind;
-use velro_cache::engine::{EngineConfig, Lookup, NewEntry, Outcome, Store, keys};
+use velro_cache::engine::{EngineConfig, NewEntry, Outcome, Store, keys};
 use velro_cache::invalidation::slots::SlotList;
 use velro_cache::invalidation::{InvalidationTable, Stamp};
 
@@ -31,10 +31,7 @@ impl Fixture {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<u64> {
-        match self.store.get_with(key.as_bytes(), |value| *value) {
-            Lookup::Hit(value) => Some(value),
-            Lookup::Miss(_) => None,
-        }
+        self.store.get_with(key.as_bytes(), |value| Some(*value), |_| None)
     }
 
     pub(crate) fn set(&self, key: &str, value: u64) -> Outcome {
