@@ -5,7 +5,18 @@ import inspect
 import string
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 from uuid import UUID
 
 from velro_cache._engine import CachedCalls, CachedFunction
@@ -16,6 +27,8 @@ from velro_cache.registry import get_cache_manager
 __all__ = ["CacheInfo", "Cached", "cached_authorization"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -49,6 +62,16 @@ class Cached(Protocol, Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the cached result, or call the function once for all who ask meanwhile."""
+        ...
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None, /) -> Self: ...
+    @overload
+    def __get__(
+        self: "Cached[Concatenate[S, Q], R_co]", instance: S, owner: type | None = None, /
+    ) -> "Cached[Q, R_co]": ...
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Any:
+        """Bind a method to its instance, as with any function."""
         ...
 
     def cache_info(self) -> CacheInfo:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from velro_cache.cli.output import show
 from velro_cache.cli.presets import PRESETS
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.performance import run_cache_performance_test
@@ -33,8 +34,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     with OptimizedCacheManager(PRESETS[options.config]()) as manager:
         result = asyncio.run(run_cache_performance_test(manager, options.iterations))
-    text = json.dumps(result, indent=2) if options.json else as_text(result)
-    sys.stdout.write(text + "\n")
+    if options.json:
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    else:
+        show(as_text(result))
     return 0 if result["all_targets_met"] else 1
 
 
@@ -49,7 +52,7 @@ def as_text(result: dict[str, Any]) -> str:
     """
 
     def mark(met: bool) -> str:
-        return "ok  " if met else "MISS"
+        return "OK  " if met else "MISS"
 
     lines = [
         f"{mark(result['meeting_access_time_target'])} average response time:"
