@@ -1,0 +1,137 @@
+"""The tables of the documentation say what the code does."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from pages import ROOT, table_with
+
+from velro_cache._engine import ManualClock, key_kinds
+from velro_cache.authorization.check_statistics import CheckStatistics
+from velro_cache.config import OptimizedCacheConfig
+from velro_cache.exceptions import ConfigError
+from velro_cache.manager import OptimizedCacheManager
+
+DOCS = ROOT / "docs"
+SETTINGS = table_with(DOCS / "configuration.md", "Field")
+KINDS = table_with(DOCS / "keys-and-tags.md", "Kind")
+
+
+def _shown(value: object) -> str:
+    """A value as the table of settings writes it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}"
+
+
+def _name(row: dict[str, str]) -> str:
+    return row["Field"].strip("`")
+
+
+def _make(**fields: Any) -> OptimizedCacheConfig:
+    """A configuration in which the lives do not contradict each other."""
+    if "default_ttl_seconds" in fields:
+        fields.setdefault("max_ttl_seconds", max(3600, fields["default_ttl_seconds"]))
+    if "max_ttl_seconds" in fields:
+        fields.setdefault("default_ttl_seconds", max(0.01, min(300, fields["max_ttl_seconds"])))
+    return OptimizedCacheConfig(**fields)
+
+
+def test_table_of_settings_lists_every_field_in_order() -> None:
+    fields = [field.name for field in dataclasses.fields(OptimizedCacheConfig)]
+    assert [_name(row) for row in SETTINGS] == fields
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=_name)
+def test_default_and_presets_are_those_of_the_table(row: dict[str, str]) -> None:
+    name = _name(row)
+    default = _shown(getattr(OptimizedCacheConfig(), name))
+    assert row["Default"] == default
+    for preset in ("development", "production"):
+        value = _shown(getattr(getattr(OptimizedCacheConfig, preset)(), name))
+        assert value == (default if row[preset] == "-" else row[preset]), preset
+
+
+@pytest.mark.parametrize("row", [row for row in SETTINGS if " to " in row["Range"]], ids=_name)
+def test_ranges_are_those_of_the_table(row: dict[str, str]) -> None:
+    name = _name(row)
+    limits = re.fullmatch(r"([\d.,]+) to ([\d.,]+)(?P<text> of .*)?", row["Range"])
+    assert limits
+    low, high = (float(limit.replace(",", "")) for limit in limits.groups()[:2])
+    if limits["text"]:
+        _make(**{name: "x" * int(low)}), _make(**{name: "x" * int(high)})
+        outside: list[Any] = ["x" * int(low - 1), "x" * int(high + 1)]
+    elif isinstance(getattr(OptimizedCacheConfig(), name), int) and row["Unit"] != "seconds":
+        _make(**{name: int(low)}), _make(**{name: int(high)})
+        outside = [int(low) - 1, int(high) + 1, low + 0.5]
+    else:
+        _make(**{name: low}), _make(**{name: high})
+        outside = [low - 1e-7, high * 1.001, float("nan")]
+    for value in outside:
+        with pytest.raises(ConfigError, match=name):
+            _make(**{name: value})
+
+
+@pytest.mark.parametrize("row", [row for row in SETTINGS if row["Unit"] == "name"], ids=_name)
+def test_names_are_those_of_the_table(row: dict[str, str]) -> None:
+    for choice in row["Range"].split(", "):
+        _make(**{_name(row): choice})
+    with pytest.raises(ConfigError) as error:
+        _make(**{_name(row): "other"})
+    allowed = str(error.value).partition(", not ")[0]
+    assert set(re.findall(r"\b(?:lru|lfu|ttl|adaptive|copy|shared)\b", allowed)) == set(
+        row["Range"].split(", ")
+    )
+
+
+def test_table_of_kinds_shows_every_key() -> None:
+    shown = [(row["Kind"].strip("`"), row["Key"].strip("`")) for row in KINDS]
+    assert shown == [(name, pattern) for name, pattern, _ in key_kinds()]
+
+
+@pytest.mark.parametrize("row", KINDS, ids=lambda row: row["Kind"])
+def test_tags_and_life_of_kinds_are_those_of_the_table(row: dict[str, str]) -> None:
+    kind = row["Kind"].strip("`")
+    clock = ManualClock()
+    config = OptimizedCacheConfig(
+        default_ttl_seconds=10, auth_ttl_seconds=20, uuid_validation_ttl_seconds=40
+    )
+    cache = OptimizedCacheManager(config, clock=clock)
+    ids = re.findall(r"\{(\w+)\}", row["Key"])
+    store = getattr(cache, f"set_{kind}")
+    life = getattr(config, row["Life"].strip("`"))
+
+    store(*ids, "value")
+    clock.advance(life - 1)
+    assert len(cache.keys()) == 1
+    clock.advance(1)
+    assert cache.keys() == []
+    for tag in re.findall(r"`([^`]+)`", row["Tags"]):
+        store(*ids, "value")
+        assert cache.invalidate_by_tags([re.sub(r"\{(\w+)\}", r"\1", tag)]) == 1, tag
+    for other in {row["Kind"].strip("`") for row in KINDS} - {kind}:
+        store(*ids, "value")
+        assert cache.invalidate_by_tags([other]) == 0
+
+
+def test_priorities_are_those_of_the_engine() -> None:
+    source = (ROOT / "src" / "engine" / "keys.rs").read_text(encoding="utf-8")
+    written = re.findall(r'name: "(\w+)",.*?priority: (\d+),', source, re.DOTALL)
+    assert [(row["Kind"].strip("`"), row["Priority"]) for row in KINDS] == written
+
+
+def test_page_of_statistics_lists_every_figure_of_the_cache() -> None:
+    rows = table_with(DOCS / "statistics.md", "Key")
+    assert {row["Key"].strip("`") for row in rows} == set(OptimizedCacheManager().get_stats())
+    inner = table_with(DOCS / "statistics.md", "Key of `latency_ns`")
+    latency = OptimizedCacheManager().get_stats()["latency_ns"]
+    assert {row["Key of `latency_ns`"].strip("`") for row in inner} == set(latency)
+
+
+def test_page_of_statistics_lists_every_figure_of_the_checks() -> None:
+    rows = table_with(DOCS / "statistics.md", "Key of `middleware_stats`")
+    shown = {row["Key of `middleware_stats`"].strip("`") for row in rows}
+    assert shown == set(CheckStatistics().as_dict())
