@@ -404,7 +404,7 @@ impl CacheCore {
         for key in keys.try_iter()? {
             let key = key?;
             let bytes = text::key(&key)?;
-            if let Some(value) = super::hot::lookup(py, &self.inner, &bytes)? {
+            if let Some(value) = super::hot::find(py, &self.inner, &bytes)? {
                 found.set_item(&key, value)?;
             }
         }

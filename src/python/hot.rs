@@ -117,8 +117,23 @@ fn answer_otherwise(py: Python<'_>, otherwise: Otherwise) -> PyResult<Option<Bou
 }
 
 /// Looks a key up and answers. `None`: a miss.
-#[inline]
+#[inline(always)]
 pub(super) fn lookup<'py>(
+    py: Python<'py>,
+    inner: &Inner,
+    key: &[u8],
+) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+    let mut otherwise = Otherwise::Miss;
+    let found = look(py, inner, key, &mut otherwise);
+    // SAFETY: null, or the new reference made in `look`.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, found) } {
+        Some(value) => Ok(Some(value)),
+        None => Ok(answer_otherwise(py, otherwise)?),
+    }
+}
+
+/// Looks a key up, for callers that PyO3 knows to be attached.
+pub(super) fn find<'py>(
     py: Python<'py>,
     inner: &Inner,
     key: &[u8],
@@ -130,7 +145,10 @@ pub(super) fn lookup<'py>(
 
 /// The bytes of a key, without a copy for a text of ASCII characters.
 #[inline(always)]
-fn with_key<R>(key: Argument<'_, '_>, then: impl FnOnce(&[u8]) -> PyResult<R>) -> PyResult<R> {
+fn with_key<R>(
+    key: Argument<'_, '_>,
+    then: impl Fn(&[u8]) -> Result<R, Raised>,
+) -> Result<R, Raised> {
     let object = key.as_ptr();
     // SAFETY: `object` is a live object; the macros are only used on what the first one says is
     // a text, and a compact ASCII text has its bytes where PyUnicode_DATA points to. Texts do not
@@ -145,8 +163,16 @@ fn with_key<R>(key: Argument<'_, '_>, then: impl FnOnce(&[u8]) -> PyResult<R>) -
     };
     match ascii {
         Some(bytes) if (1..=text::MOST_KEY_BYTES).contains(&bytes.len()) => then(bytes),
-        _ => then(&text::key(&key)?),
+        _ => with_unusual_key(key, then),
     }
+}
+
+#[cold]
+fn with_unusual_key<R>(
+    key: Argument<'_, '_>,
+    then: impl Fn(&[u8]) -> Result<R, Raised>,
+) -> Result<R, Raised> {
+    then(&text::key(&key)?)
 }
 
 /// One argument of a raw call.
@@ -178,7 +204,7 @@ impl<'a, 'py> Call<'a, 'py> {
     fn key_and_default(
         &self,
         function: &str,
-    ) -> PyResult<(Argument<'a, 'py>, Option<Argument<'a, 'py>>)> {
+    ) -> Result<(Argument<'a, 'py>, Option<Argument<'a, 'py>>), Raised> {
         if self.names.is_null() {
             if self.positional == 1 {
                 // SAFETY: there is one argument.
@@ -189,10 +215,18 @@ impl<'a, 'py> Call<'a, 'py> {
                 return Ok(unsafe { (self.at(0), Some(self.at(1))) });
             }
         }
+        self.unusual_key_and_default(function)
+    }
+
+    #[cold]
+    fn unusual_key_and_default(
+        &self,
+        function: &str,
+    ) -> Result<(Argument<'a, 'py>, Option<Argument<'a, 'py>>), Raised> {
         match self.bind(function, &["key", "default"], 1)? {
             [Some(key), default] => Ok((key, default)),
             // `bind` has checked that the first one is there.
-            [None, _] => Err(PyTypeError::new_err(format!("{function}() needs a key"))),
+            [None, _] => Err(PyTypeError::new_err(format!("{function}() needs a key")).into()),
         }
     }
 
@@ -256,22 +290,34 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 }
 
-/// Runs the body of a raw method: no panic gets out, an error becomes the current exception.
-#[inline]
-fn guard<'py>(
-    py: Python<'py>,
-    body: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-) -> *mut ffi::PyObject {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(PyRuntimeError::new_err("internal error in velro_cache; please report it"))
-    });
-    match outcome {
-        Ok(value) => value.into_ptr(),
-        Err(error) => Python::attach(|_| {
-            error.restore(py);
-            ptr::null_mut()
-        }),
+/// An exception is set. Takes no room in a result, unlike a `PyErr`, so that what a raw method
+/// passes on to its caller stays in registers.
+#[derive(Debug)]
+pub(super) struct Raised;
+
+impl From<PyErr> for Raised {
+    #[cold]
+    fn from(error: PyErr) -> Self {
+        Python::attach(|py| error.restore(py));
+        Self
     }
+}
+
+/// Runs the body of a raw method: no panic gets out, an error becomes the current exception.
+#[inline(always)]
+fn guard<'py>(body: impl FnOnce() -> Result<Bound<'py, PyAny>, Raised>) -> *mut ffi::PyObject {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value.into_ptr(),
+        Ok(Err(Raised)) => ptr::null_mut(),
+        Err(_) => panicked(),
+    }
+}
+
+#[cold]
+fn panicked() -> *mut ffi::PyObject {
+    let error = PyRuntimeError::new_err("internal error in velro_cache; please report it");
+    let Raised = Raised::from(error);
+    ptr::null_mut()
 }
 
 /// `self` as what it is.
@@ -302,7 +348,7 @@ unsafe extern "C" fn get(
     };
     let inner = &*this.get().inner;
     let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
-    guard(py, || {
+    guard(|| {
         let (key, default) = call.key_and_default("get")?;
         match with_key(key, |key| lookup(py, inner, key))? {
             Some(value) => pair(value, true),
@@ -325,7 +371,7 @@ unsafe extern "C" fn get_value(
     };
     let inner = &*this.get().inner;
     let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
-    guard(py, || {
+    guard(|| {
         let (key, default) = call.key_and_default("get_value")?;
         match with_key(key, |key| lookup(py, inner, key))? {
             Some(value) => Ok(value),
@@ -348,7 +394,7 @@ unsafe extern "C" fn get_typed<const KIND: usize>(
     };
     let inner = &*this.get().inner;
     let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
-    guard(py, || {
+    guard(|| {
         let kind = keys::KINDS[KIND];
         let parameters = typed_parameters(kind);
         let ids = call.bind(kind.name, &parameters[..kind.ids.len()], kind.ids.len())?;
@@ -378,12 +424,14 @@ unsafe extern "C" fn probe(
         (py, Borrowed::from_ptr(py, slf).cast_unchecked::<CachedCalls>())
     };
     let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
-    guard(py, || {
+    guard(|| {
         let [args, kwargs] = call.bind("probe", &["args", "kwargs"], 1)?;
         let args = or_none(py, args);
-        let kwargs = kwargs.as_ref().map(|kwargs| kwargs.cast::<PyDict>()).transpose()?;
+        let kwargs = kwargs.as_ref().map(|kwargs| kwargs.cast::<PyDict>()).transpose();
+        let kwargs = kwargs.map_err(PyErr::from)?;
         let calls = calls.get();
-        let found = calls.find(py, args.cast::<PyTuple>()?, kwargs.as_deref())?;
+        let args = args.cast::<PyTuple>().map_err(PyErr::from)?;
+        let found = calls.find(py, args, kwargs.as_deref())?;
         Ok(found.unwrap_or_else(|| calls.miss(py)))
     })
 }

@@ -8,6 +8,7 @@
 //! Only with a GIL, and up to CPython 3.13: later tuples remember their hash.
 #![allow(unsafe_code, reason = "fills tuples in place; every block says why it is sound")]
 
+use super::hot::Raised;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -20,7 +21,7 @@ pub(super) fn forget(_: Python<'_>) {}
 
 /// Makes the answer of a lookup.
 #[inline]
-pub(super) fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> Result<Bound<'py, PyAny>, Raised> {
     let py = value.py();
     // SAFETY: True and False live as long as the interpreter.
     let flag =
@@ -35,7 +36,7 @@ fn make<'py>(
     py: Python<'py>,
     value: Bound<'py, PyAny>,
     flag: Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>, Raised> {
     // SAFETY: PyTuple_New returns a new tuple or null with an exception set; both places are
     // filled with references we own before anybody else sees the tuple.
     unsafe {
@@ -49,6 +50,7 @@ fn make<'py>(
 #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
 mod kept {
     use super::make;
+    use crate::python::hot::Raised;
     use pyo3::ffi;
     use pyo3::prelude::*;
     use std::ptr;
@@ -62,7 +64,7 @@ mod kept {
         py: Python<'py>,
         value: Bound<'py, PyAny>,
         flag: Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>, Raised> {
         let last = LAST.load(Ordering::Relaxed);
         // SAFETY: not null, so a live tuple of two that we hold a reference to. If that is the
         // only one, nobody else can see the tuple, nor come to see it while we hold the GIL. The
@@ -74,13 +76,18 @@ mod kept {
                 ffi::Py_INCREF(last);
                 let old_value = ffi::PyTuple_GET_ITEM(last, 0);
                 let old_flag = ffi::PyTuple_GET_ITEM(last, 1);
-                ffi::PyTuple_SET_ITEM(last, 0, value.into_ptr());
-                ffi::PyTuple_SET_ITEM(last, 1, flag.into_ptr());
-                if ffi::PyObject_GC_IsTracked(last) == 0 {
-                    ffi::PyObject_GC_Track(last.cast());
+                if old_flag != flag.as_ptr() {
+                    ffi::PyTuple_SET_ITEM(last, 1, flag.into_ptr());
+                    ffi::Py_DECREF(old_flag);
                 }
-                ffi::Py_DECREF(old_flag);
-                ffi::Py_DECREF(old_value);
+                if old_value != value.as_ptr() {
+                    let collectable = ffi::PyObject_IS_GC(value.as_ptr()) != 0;
+                    ffi::PyTuple_SET_ITEM(last, 0, value.into_ptr());
+                    if collectable && ffi::PyObject_GC_IsTracked(last) == 0 {
+                        ffi::PyObject_GC_Track(last.cast());
+                    }
+                    ffi::Py_DECREF(old_value);
+                }
                 return Ok(Bound::from_owned_ptr(py, last));
             }
         }
