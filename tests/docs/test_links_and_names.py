@@ -90,6 +90,13 @@ def test_no_page_names_a_path_of_one_machine(page: Path) -> None:
     assert not [path for path in private if path in text]
 
 
+@EVERY_PAGE
+def test_spans_end_on_their_line(page: Path) -> None:
+    # Otherwise the tests here would read what stands between two spans instead of the spans.
+    odd = [line for line in prose(page).splitlines() if line.count("`") % 2]
+    assert not odd
+
+
 def test_every_error_is_explained() -> None:
     explained = set(spans(ROOT / "docs" / "troubleshooting.md"))
     assert set(exceptions.__all__) <= explained
