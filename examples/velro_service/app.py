@@ -20,10 +20,10 @@ from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.requests import HTTPConnection
 from sqlalchemy import delete, select
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from velro_cache.authorization.models import AccessType, GenerationPermissions
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fastapi import (

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from fastapi import Depends, FastAPI, HTTPException, Request
 from serving import GrantTable, Serve
 
-from fastapi import Depends, FastAPI, HTTPException, Request
 from velro_cache.authorization.current import (
     register_authorization_service,
     unregister_authorization_service,

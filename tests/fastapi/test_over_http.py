@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI, HTTPException, Request
 from serving import GrantTable, Serve
 
-from fastapi import FastAPI, HTTPException, Request
 from velro_cache.authorization.models import AccessType
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fastapi import (

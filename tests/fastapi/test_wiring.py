@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.requests import HTTPConnection
 from serving import GrantTable, Serve
 from websockets.sync.client import connect
 
-from fastapi import APIRouter, FastAPI, Request, WebSocket
 from velro_cache.authorization.current import (
     current_authorization_service,
     register_authorization_service,

@@ -8,9 +8,9 @@ No ``from __future__ import annotations`` here: FastAPI reads these annotations.
 
 from typing import Annotated
 
+from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from fastapi import Depends
 from velro_cache.fastapi.middleware import OptimizedAuthMiddleware
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
