@@ -33,6 +33,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _MISS = object()
+_LONGEST_SECONDS = 1e12
 
 _IMPLIED_TAGS: Mapping[str, str] = {
     "user_id": "user",
@@ -150,6 +151,8 @@ def cached_authorization(
         raise ConfigError("ttl_seconds must be a number of seconds")
     if not ttl_seconds > 0:
         raise ConfigError(f"ttl_seconds must be a number of seconds above 0, not {ttl_seconds!r}")
+    # An integer too large for a float is a very long time like any other; it is cut anyway.
+    life = float(min(ttl_seconds, _LONGEST_SECONDS))
     if isinstance(tags, str):
         raise InvalidTagError("tags must be a list, tuple or set of templates, not one text")
     templates = tuple(tags)
@@ -158,11 +161,13 @@ def cached_authorization(
         if isinstance(function, (staticmethod, classmethod)):
             kind = type(function).__name__
             raise ConfigError(f"write @{kind} above @cached_authorization, not below it")
+        if not callable(function):
+            raise TypeError(f"cannot decorate a {type(function).__name__}: it cannot be called")
         shape = _Shape(function, templates, key, cache)
         build: Callable[[Any, _Shape, float], Any] = (
-            _asynchronous if inspect.iscoroutinefunction(function) else _synchronous
+            _asynchronous if _is_coroutine_function(function) else _synchronous
         )
-        return cast("Cached[P, R]", build(function, shape, float(ttl_seconds)))
+        return cast("Cached[P, R]", build(function, shape, life))
 
     return decorate
 
@@ -197,7 +202,7 @@ class _Shape:
         if described is None:
             # Says what is wrong better than we could.
             self.signature.bind(*args, **kwargs)
-            raise TypeError(f"arguments do not fit {self.function.__qualname__}()")
+            raise TypeError(f"arguments do not fit {_name(self.function)}()")
         return described
 
     def tags(self, args: tuple[Any, ...], kwargs: dict[str, Any], call_tag: str) -> list[str]:
@@ -283,16 +288,29 @@ def _checked(
             if name is not None and name not in signature.parameters:
                 known = ", ".join(signature.parameters) or "none"
                 raise InvalidTagError(
-                    f"tag {template!r:.80}: {function.__qualname__}() has no parameter {name!r};"
+                    f"tag {template!r:.80}: {_name(function)}() has no parameter {name!r};"
                     f" it has: {known}"
                 )
     return templates
 
 
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004 - asked for, not tested
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """Name a function by module and place, a partial one by what it calls, an object by class."""
+    named: Any = function.func if isinstance(function, functools.partial) else function
+    if not hasattr(named, "__qualname__"):
+        named = type(named)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def _is_method(function: Callable[..., Any]) -> bool:
     """Whether the first argument is the object a method is called on, and not an id."""
     first = next(iter(inspect.signature(function).parameters), None)
-    outer = function.__qualname__.rpartition(".")[0]
+    outer = getattr(function, "__qualname__", "").rpartition(".")[0]
     return first in ("self", "cls") and bool(outer) and not outer.endswith("<locals>")
 
 
@@ -302,7 +320,8 @@ _names: dict[str, int] = {}
 
 def _unique_name(function: Callable[..., Any]) -> str:
     """Name a function for its keys; a second function of the same name gets another one."""
-    name = f"{function.__module__}.{function.__qualname__}"
+    name = _name(function)
     with _names_lock:
         number = _names[name] = _names.get(name, 0) + 1
-    return name if number == 1 else f"{name}#{number}"
+    # Always with its number: a function may bear any name, that of another one's number too.
+    return f"{name}#{number}"

@@ -13,10 +13,11 @@ use super::text;
 use super::types::Types;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyWeakrefReference,
+    PyBool, PyBytes, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType, PyWeakrefReference,
 };
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Arguments of one call, written down.
@@ -139,7 +140,7 @@ fn push_rare(
     let types = Types::get(value.py())?;
     let class = value.get_type();
     if types.is_enum(&class)? {
-        push_class(b'e', &class, out)?;
+        push_enum_class(&class, out)?;
         // The name for an ordinary member, whatever its value; the value for a combination of
         // flags, which need not have a name. `name` itself may be redefined by the class.
         let member = value.getattr("_name_")?;
@@ -148,7 +149,9 @@ fn push_rare(
         return push_at(&member, Spelling::AsGiven, out, level + 1);
     }
     if types.has_faithful_repr(value)? {
-        push_class(b'r', &class, out)?;
+        // Of the standard library, and so never gone.
+        out.push(b'r');
+        out.extend_from_slice(&(class.as_ptr() as usize as u64).to_le_bytes());
         push_sized(b's', text::utf8(&value.repr()?)?.as_ref(), out);
         return Ok(());
     }
@@ -165,14 +168,14 @@ fn push_sized(kind: u8, bytes: &[u8], out: &mut Encoded) {
     out.extend_from_slice(bytes);
 }
 
-/// A class by module, name and identity: two classes may share a name.
-fn push_class(kind: u8, class: &Bound<'_, pyo3::types::PyType>, out: &mut Encoded) -> PyResult<()> {
-    push_sized(kind, text::utf8(&class.fully_qualified_name()?)?.as_ref(), out);
-    out.extend_from_slice(&(class.as_ptr() as usize as u64).to_le_bytes());
-    Ok(())
+/// An enumeration by its number: two may share a name, and, one after the other, an address.
+fn push_enum_class(class: &Bound<'_, PyType>, out: &mut Encoded) -> PyResult<()> {
+    static CLASSES: LazyLock<Receivers> = LazyLock::new(Receivers::default);
+    out.push(b'e');
+    CLASSES.push(class.as_any(), out)
 }
 
-/// Numbers the objects methods are called on, each by its own number for life.
+/// Numbers objects, such as those methods are called on; each has its own number for life.
 ///
 /// An address would not do: when an object is gone, another may live at its address, and would
 /// be answered with what was cached for the first.
@@ -194,10 +197,14 @@ impl Receivers {
     fn number(&self, object: &Bound<'_, PyAny>) -> PyResult<u64> {
         let py = object.py();
         let address = object.as_ptr() as usize;
-        let known =
-            self.known.lock().get(&address).map(|(number, weak)| (*number, weak.clone_ref(py)));
+        // Bound, not `Py`: this also runs where PyO3 does not know that we are attached, and would
+        // put the dropping of a `Py` off for as long as it does not.
+        let known = {
+            let known = self.known.lock();
+            known.get(&address).map(|(number, weak)| (*number, weak.bind(py).clone()))
+        };
         if let Some((number, weak)) = known
-            && weak.bind(py).upgrade().is_some_and(|alive| alive.is(object))
+            && weak.upgrade().is_some_and(|alive| alive.is(object))
         {
             return Ok(number);
         }
