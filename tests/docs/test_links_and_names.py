@@ -78,7 +78,25 @@ def test_environment_variables_name_settings(page: Path) -> None:
 def test_files_that_are_named_are_there(page: Path) -> None:
     for span in spans(page):
         if _PLACE.fullmatch(span):
-            assert any(ROOT.glob(span.rstrip("/"))), f"{name_of(page)} names `{span}`"
+            found = [path for path in ROOT.glob(span.rstrip("/")) if _holds_something(path)]
+            assert found, f"{name_of(page)} names `{span}`"
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether it is a file, or a folder that a checkout would have."""
+    return path.is_file() or any(
+        file.is_file() for file in path.rglob("*") if "__pycache__" not in file.parts
+    )
+
+
+def test_code_map_names_every_file() -> None:
+    named = set(spans(ROOT / "ARCHITECTURE.md"))
+    rust = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.rs")}
+    rust -= {path for path in rust if path.endswith("/mod.rs")}
+    package = ROOT / "python" / "velro_cache"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    assert not (rust | folders | modules) - named
 
 
 @EVERY_PAGE
