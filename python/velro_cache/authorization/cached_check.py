@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from velro_cache._engine import generate_auth_key, keyed_digest
 from velro_cache.authorization.check_statistics import CheckStatistics, statistics_of
@@ -105,7 +105,7 @@ class CachedGenerationAccess:
             auth_token: Credential of the request, handed to the service.
             required_access: What the user wants to do.
             client_ip: Address of the client, handed to the service. None: not known.
-            force_refresh: Ask the service, whatever is cached.
+            force_refresh: Ask the service, whatever is cached and whoever is asking already.
             expires_in: Life of media URLs in seconds, handed to the service.
 
         Returns:
@@ -128,20 +128,27 @@ class CachedGenerationAccess:
         key = self._key(generation_id, user_id, auth_token, client_ip, expires_in)
         if not force_refresh:
             cached = self._cache.get_value(key)
-            if isinstance(cached, GenerationPermissions):
-                if not cached.is_expired(self._now()):
-                    answer = cached.addressed_to(generation_id, user_id).answering(access)
-                    self._statistics.record_hit(perf_counter() - started, granted=answer.granted)
-                    return answer
-                self._statistics.record_expired_hit()
+            if cached is not None:
+                if isinstance(cached, GenerationPermissions):
+                    if not cached.is_expired(self._now()):
+                        answer = cached.addressed_to(generation_id, user_id).answering(access)
+                        seconds = perf_counter() - started
+                        self._statistics.record_hit(seconds, granted=answer.granted)
+                        return answer
+                    self._statistics.record_expired_hit()
+                # Expired, or nothing of ours; whoever loads must not find it there.
+                self._cache.delete(key)
         load = _Load(self._ask, generation_id, user_id, auth_token, client_ip, expires_in)
         granted: bool | None = None
         try:
-            decision = await self._load(key, load)
-            if force_refresh and not load.asked:
-                # Somebody else's load, and it may have begun before this check did. The next
-                # one, whoever begins it, will not have.
-                decision = await self._load(key, load)
+            decision = await self._cache.aload_missing(
+                key,
+                load,
+                ttl=self._ttl_seconds,
+                tags=_tags(generation_id, user_id),
+                priority=_PRIORITY,
+                refresh=force_refresh,
+            )
             # Nothing may be awaited from here on: the clock has the last word.
             if decision.is_expired(self._now()):
                 decision = decision.revoked()
@@ -152,15 +159,6 @@ class CachedGenerationAccess:
             self._statistics.record_load(
                 perf_counter() - started, granted=granted, asked=load.asked, refresh=force_refresh
             )
-
-    async def _load(self, key: str, load: _Load) -> GenerationPermissions:
-        return await self._cache.aload_missing(
-            key,
-            load,
-            ttl=self._ttl_seconds,
-            tags=_tags(load.generation_id, load.user_id),
-            priority=_PRIORITY,
-        )
 
     def _key(
         self,
@@ -224,42 +222,20 @@ class CachedGenerationAccess:
 class _Load:
     """One call of the service, and whether it was made at all: others may be answered by it."""
 
-    __slots__ = (
-        "_ask",
-        "_auth_token",
-        "_client_ip",
-        "_expires_in",
-        "asked",
-        "generation_id",
-        "user_id",
-    )
+    __slots__ = ("_arguments", "_ask", "asked")
 
     def __init__(
         self,
         ask: Callable[[Id, Id, str, str | None, int], Awaitable[GenerationPermissions]],
-        generation_id: Id,
-        user_id: Id,
-        auth_token: str,
-        client_ip: str | None,
-        expires_in: int,
+        *arguments: Any,
     ) -> None:
         self._ask = ask
-        self.generation_id = generation_id
-        self.user_id = user_id
-        self._auth_token = auth_token
-        self._client_ip = client_ip
-        self._expires_in = expires_in
+        self._arguments = arguments
         self.asked = False
 
     async def __call__(self) -> GenerationPermissions:
         self.asked = True
-        return await self._ask(
-            self.generation_id,
-            self.user_id,
-            self._auth_token,
-            self._client_ip,
-            self._expires_in,
-        )
+        return await self._ask(*self._arguments)
 
 
 def _place(generation_id: Id, user_id: Id) -> str:
