@@ -4,21 +4,7 @@ from typing import Any
 
 from velro_cache.config import OptimizedCacheConfig
 
-__all__ = ["FAMILIES", "as_documented"]
-
-FAMILIES = (
-    "other",
-    "auth:user",
-    "auth:gen",
-    "auth:project",
-    "auth:team",
-    "auth:call",
-    "auth:other",
-    "uuid:validation",
-    "session",
-    "rate_limit",
-)
-"""Families of keys, in the order in which the engine counts them."""
+__all__ = ["as_documented"]
 
 _PERMISSION_CHECKS = ("auth:gen", "auth:project", "auth:team", "auth:call")
 _MIB = 1024 * 1024
@@ -43,9 +29,8 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
     counters = figures["counters"]
     hits, misses = counters["hits"], counters["misses"]
     total = hits + misses
-    family_hits = dict(zip(FAMILIES, counters["family_hits"], strict=True))
-    family_misses = dict(zip(FAMILIES, counters["family_misses"], strict=True))
-    auth = [family for family in FAMILIES if family.startswith("auth:")]
+    families = {family["name"]: family for family in figures["families"]}
+    auth = [family for name, family in families.items() if name.startswith("auth:")]
     hit_rate_percent = 100.0 * hits / total if total else 0.0
     average_ms = figures["latency"]["mean_ns"] / _NANOS_PER_MILLI
     return {
@@ -59,10 +44,10 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
         "total_size_mb": figures["bytes"] / _MIB,
         "evictions": counters["evictions"],
         "expirations": counters["expirations"],
-        "auth_requests": sum(family_hits[f] + family_misses[f] for f in auth),
-        "auth_cache_hits": sum(family_hits[f] for f in auth),
-        "uuid_validation_hits": family_hits["uuid:validation"],
-        "permission_check_hits": sum(family_hits[f] for f in _PERMISSION_CHECKS),
+        "auth_requests": sum(family["hits"] + family["misses"] for family in auth),
+        "auth_cache_hits": sum(family["hits"] for family in auth),
+        "uuid_validation_hits": families["uuid:validation"]["hits"],
+        "permission_check_hits": sum(families[name]["hits"] for name in _PERMISSION_CHECKS),
         "target_access_time_ms": config.target_access_time_ms,
         "target_hit_rate_percent": config.target_hit_rate_percent,
         "meeting_access_time_target": average_ms <= config.target_access_time_ms,
@@ -78,11 +63,8 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
         "lock_timeouts": figures["lock_timeouts"],
         "latency_ns": dict(figures["latency"]),
         "families": {
-            family: {
-                "requests": family_hits[family] + family_misses[family],
-                "hits": family_hits[family],
-            }
-            for family in FAMILIES
-            if family_hits[family] + family_misses[family]
+            name: {"requests": family["hits"] + family["misses"], "hits": family["hits"]}
+            for name, family in families.items()
+            if family["hits"] + family["misses"]
         },
     }

@@ -1,6 +1,6 @@
 //! What happened, in numbers.
 
-use super::keys::FAMILIES;
+use super::keys::{FAMILIES, FAMILY_NAMES};
 use serde::Serialize;
 
 /// Counters of one shard; plain integers, written under its lock.
@@ -23,8 +23,10 @@ pub struct Counters {
     /// Values refused because they are larger than a shard may hold.
     pub oversize_rejects: u64,
     /// Hits by family of key.
+    #[serde(skip)]
     pub family_hits: [u64; FAMILIES],
     /// Misses by family of key.
+    #[serde(skip)]
     pub family_misses: [u64; FAMILIES],
 }
 
@@ -47,11 +49,34 @@ impl Counters {
     }
 }
 
+/// Lookups of one family of keys.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct FamilyCounts {
+    /// Name of the family, such as `auth:gen`.
+    pub name: &'static str,
+    /// Lookups answered from memory.
+    pub hits: u64,
+    /// Lookups that were not.
+    pub misses: u64,
+}
+
+impl Counters {
+    /// Lookups by family, in the order of [`super::keys::Family`].
+    #[must_use]
+    pub fn families(&self) -> Vec<FamilyCounts> {
+        let counts = self.family_hits.into_iter().zip(self.family_misses);
+        let named = FAMILY_NAMES.into_iter().zip(counts);
+        named.map(|(name, (hits, misses))| FamilyCounts { name, hits, misses }).collect()
+    }
+}
+
 /// All figures of a store at about one moment: each shard is read at a moment of its own.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
     /// Sums over all shards.
     pub counters: Counters,
+    /// The same by family of key.
+    pub families: Vec<FamilyCounts>,
     /// Entries held, those included that expired and were not yet swept.
     pub entries: usize,
     /// Bytes held, own overhead included.

@@ -336,6 +336,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             snapshot.entries += shard.len();
             snapshot.bytes += shard.bytes();
         }
+        snapshot.families = snapshot.counters.families();
         snapshot
     }
 

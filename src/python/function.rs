@@ -3,9 +3,10 @@
 //! The decorator itself is Python (`decorators.py`); it hands over the shape of the function once
 //! and asks here on every call.
 
-use super::cache::{CacheCore, Inner};
+use super::cache::CacheCore;
 use super::call_key::{self, Encoded, Receivers, Spelling};
 use super::hot::Otherwise;
+use super::inner::Inner;
 use super::{digest, hot, text};
 use crate::engine::ids::Text;
 use crate::sync::RwLock;

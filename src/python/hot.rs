@@ -5,7 +5,8 @@
 //! starts; the interpreter calls them without building a tuple. They do the same as a method
 //! written with `#[pymethods]` would, and nothing else in this crate is done this way.
 //!
-//! This is the only file of the binding with `unsafe` code. What every block relies on:
+//! Unsafe code of the binding is here, in [`super::pair`] and in [`super::gil_lock`], and nowhere
+//! else. What every block here relies on:
 //!
 //! * the interpreter calls these functions with the GIL (or, without one, attached), with `slf`
 //!   an instance of the class they were put on, and with `nargs` arguments followed by as many
@@ -18,8 +19,10 @@
     reason = "raw entry points of the hot path; every block says why it is sound"
 )]
 
-use super::cache::{CacheCore, Inner, stopped_error};
+use super::cache::CacheCore;
 use super::function::CachedCalls;
+use super::hot_docs::*;
+use super::inner::{Inner, stopped_error};
 use super::pair::pair;
 use super::text;
 use super::value::CachedValue;
@@ -320,14 +323,23 @@ fn panicked() -> *mut ffi::PyObject {
     ptr::null_mut()
 }
 
-/// `self` as what it is.
+/// `self` and the arguments of a raw method, as what they are.
 ///
 /// # Safety
-/// `slf` is an instance of `CacheCore` or a subclass, alive for `'a`, and we are attached.
-#[inline]
-unsafe fn this<'a, 'py>(py: Python<'py>, slf: *mut ffi::PyObject) -> Borrowed<'a, 'py, CacheCore> {
-    // SAFETY: as required of the caller.
-    unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<CacheCore>() }
+/// The interpreter calls a method that was put on the class `T`, with these.
+#[inline(always)]
+unsafe fn entered<'a, T>(
+    slf: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> (Borrowed<'a, 'a, T>, Call<'a, 'a>) {
+    // SAFETY: as required of the caller; all of it stays as it is for the length of the call.
+    unsafe {
+        let py = Python::assume_attached();
+        let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+        (Borrowed::from_ptr(py, slf).cast_unchecked::<T>(), call)
+    }
 }
 
 fn or_none<'py>(py: Python<'py>, default: Option<Argument<'_, 'py>>) -> Bound<'py, PyAny> {
@@ -342,12 +354,8 @@ unsafe extern "C" fn get(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, see the top of this file.
-    let (py, this) = unsafe {
-        let py = Python::assume_attached();
-        (py, this(py, slf))
-    };
-    let inner = &*this.get().inner;
-    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+    let (this, call) = unsafe { entered::<CacheCore>(slf, args, nargs, names) };
+    let (py, inner) = (call.py, &*this.get().inner);
     guard(|| {
         let (key, default) = call.key_and_default("get")?;
         match with_key(key, |key| lookup(py, inner, key))? {
@@ -365,12 +373,8 @@ unsafe extern "C" fn get_value(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, see the top of this file.
-    let (py, this) = unsafe {
-        let py = Python::assume_attached();
-        (py, this(py, slf))
-    };
-    let inner = &*this.get().inner;
-    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+    let (this, call) = unsafe { entered::<CacheCore>(slf, args, nargs, names) };
+    let (py, inner) = (call.py, &*this.get().inner);
     guard(|| {
         let (key, default) = call.key_and_default("get_value")?;
         match with_key(key, |key| lookup(py, inner, key))? {
@@ -388,12 +392,8 @@ unsafe extern "C" fn get_typed<const KIND: usize>(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, see the top of this file.
-    let (py, this) = unsafe {
-        let py = Python::assume_attached();
-        (py, this(py, slf))
-    };
-    let inner = &*this.get().inner;
-    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+    let (this, call) = unsafe { entered::<CacheCore>(slf, args, nargs, names) };
+    let (py, inner) = (call.py, &*this.get().inner);
     guard(|| {
         let kind = keys::KINDS[KIND];
         let parameters = typed_parameters(kind);
@@ -418,12 +418,9 @@ unsafe extern "C" fn probe(
     nargs: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called by the interpreter, see the top of this file; put on `CachedCalls`.
-    let (py, calls) = unsafe {
-        let py = Python::assume_attached();
-        (py, Borrowed::from_ptr(py, slf).cast_unchecked::<CachedCalls>())
-    };
-    let call = Call { py, call: PhantomData, args, positional: nargs as usize, names };
+    // SAFETY: called by the interpreter, see the top of this file.
+    let (calls, call) = unsafe { entered::<CachedCalls>(slf, args, nargs, names) };
+    let py = call.py;
     guard(|| {
         let [args, kwargs] = call.bind("probe", &["args", "kwargs"], 1)?;
         let args = or_none(py, args);
@@ -495,116 +492,6 @@ static METHODS: Methods<10> = Methods([
 ]);
 
 static CALL_METHODS: Methods<1> = Methods([method(c"probe", probe, PROBE_DOC)]);
-
-const PROBE_DOC: &CStr = c"probe($self, args, kwargs=None)
---
-
-Look a call up.
-
-Returns:
-    The cached result, or the object given as ``miss``.";
-
-const GET_DOC: &CStr = c"get($self, key, default=None)
---
-
-Look a key up.
-
-Args:
-    key: Name of the entry.
-    default: What to return in place of a value on a miss.
-
-Returns:
-    The value and True, or ``default`` and False. The value is the caller's own: changing it
-    changes nothing for anybody else.
-
-Raises:
-    TypeError: The key is not a text.
-    InvalidKeyError: The key is empty or too long.
-    CacheStoppedError: The cache was stopped.
-
-Consistency: never answers with what was invalidated before the call began, nor past its life.";
-
-const GET_VALUE_DOC: &CStr = c"get_value($self, key, default=None)
---
-
-Look a key up, without the flag: the cheapest form of a lookup.
-
-Args:
-    key: Name of the entry.
-    default: What to return on a miss. To tell a miss from a stored None, pass an object of
-        your own.
-
-Returns:
-    The value, or ``default``.
-
-Raises:
-    TypeError: The key is not a text.
-    InvalidKeyError: The key is empty or too long.
-    CacheStoppedError: The cache was stopped.";
-
-const GET_USER_PROFILE_DOC: &CStr = c"get_user_profile($self, user_id)
---
-
-Look up a user's profile.
-
-Returns:
-    The profile and True, or None and False.";
-
-const GET_USER_PERMISSIONS_DOC: &CStr = c"get_user_permissions($self, user_id)
---
-
-Look up a user's permissions.
-
-Returns:
-    The permissions and True, or None and False.";
-
-const GET_GENERATION_ACCESS_DOC: &CStr = c"get_generation_access($self, generation_id, user_id)
---
-
-Look up what a user may do with a generation.
-
-Returns:
-    What was stored and True, or None and False.";
-
-const GET_PROJECT_ACCESS_DOC: &CStr = c"get_project_access($self, project_id, user_id)
---
-
-Look up what a user may do in a project.
-
-Returns:
-    What was stored and True, or None and False.";
-
-const GET_TEAM_ROLE_DOC: &CStr = c"get_team_role($self, team_id, user_id)
---
-
-Look up a user's role in a team.
-
-Returns:
-    The role and True, or None and False.";
-
-const GET_UUID_VALIDATION_DOC: &CStr = c"get_uuid_validation($self, uuid_str, context)
---
-
-Look up the result of validating a UUID, as it was written, in a context.
-
-Returns:
-    The result and True, or None and False.";
-
-const GET_SESSION_DATA_DOC: &CStr = c"get_session_data($self, user_id)
---
-
-Look up a user's session.
-
-Returns:
-    The session and True, or None and False.";
-
-const GET_RATE_LIMIT_DOC: &CStr = c"get_rate_limit($self, user_id, window)
---
-
-Look up a user's rate limit state in a window.
-
-Returns:
-    The state and True, or None and False.";
 
 /// Puts the raw methods on their classes.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {

@@ -1,7 +1,7 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
 //! * [`text`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
-//! * [`cache`] — the store as a class; [`hot`] — its lookups as raw functions; [`pair`] — what
+//! * [`inner`] — the store and its settings; [`cache`] — as a class; [`hot`] — its lookups as raw functions; [`pair`] — what
 //!   they return;
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
 //! * [`function`] — lookups of decorated functions;
@@ -16,6 +16,8 @@ mod errors;
 mod function;
 mod gil_lock;
 mod hot;
+mod hot_docs;
+mod inner;
 mod pair;
 mod prepared;
 mod text;

@@ -4,7 +4,7 @@
 //! cost a database trip and a load never ends in an error about its key. The loaded value is
 //! frozen once; the cache keeps it, and everybody who waited for the load gets a copy.
 
-use super::cache::{Inner, Seconds};
+use super::inner::{Inner, Seconds};
 use super::value::CachedValue;
 use crate::engine::keys::Life;
 use crate::invalidation::Stamp;
