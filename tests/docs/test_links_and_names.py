@@ -96,7 +96,8 @@ def test_code_map_names_every_file() -> None:
     package = ROOT / "python" / "velro_cache"
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     modules = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
-    assert not (rust | folders | modules) - named
+    missing = sorted((rust | folders | modules) - named)
+    assert not missing
 
 
 @EVERY_PAGE
