@@ -21,7 +21,8 @@ class EvictionPolicy(StrEnum):
     TTL = "ttl"
     """The one that expires first."""
     ADAPTIVE = "adaptive"
-    """The one with the lowest expected use per byte, from recency, frequency and priority."""
+    """The one with the lowest expected use, from recency, frequency and priority; per byte where
+    bytes are what is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,9 @@ class OptimizedCacheConfig:
         warming_enabled: Whether ``warm()`` and preloaders load anything.
         warming_batch_size: Entries a warm-up loads before it lets other tasks run.
         preload_auth_data: Whether ``start()`` runs the registered preloaders.
-        lock_timeout_seconds: Longest wait for a lock. A read that waited longer is a miss, a
-            write returns False; an invalidation waits as long as it takes.
+        lock_timeout_seconds: Longest wait for a lock, where threads really run at once (without
+            the GIL). A read that waited longer is a miss, a write returns False; an invalidation
+            waits as long as it takes.
         name: Name of this cache in statistics and logs.
         isolation: ``"copy"``: no caller can change what the next one is told. ``"shared"``: all
             callers get the very same object; for values nobody changes.
@@ -96,7 +98,9 @@ class OptimizedCacheConfig:
     max_ttl_seconds: float = 3600
     auth_ttl_seconds: float = 600
     uuid_validation_ttl_seconds: float = 1800
-    eviction_policy: EvictionPolicy = EvictionPolicy.ADAPTIVE
+    eviction_policy: EvictionPolicy | Literal["lru", "lfu", "ttl", "adaptive"] = (
+        EvictionPolicy.ADAPTIVE
+    )
     cleanup_interval_seconds: float = 60
     eviction_batch_size: int = 100
     compression_enabled: bool = True

@@ -211,10 +211,15 @@ class _Shape:
         values = bound.arguments
         tags = [call_tag, "auth"]
         for name, kind in _IMPLIED_TAGS.items():
-            value = values.get(name)
-            if type(value) in (str, int, UUID) and value != "":
-                tags.append(f"{kind}:{value}")
-        tags.extend(template.format_map(values) for template in self.templates)
+            text = _as_id(values.get(name))
+            if text:
+                tags.append(f"{kind}:{text}")
+        # An id of a class of its own, such as a masked text, is written as what it is.
+        plain = {
+            name: value if type(value) in (str, int, UUID) else _as_id(value) or value
+            for name, value in values.items()
+        }
+        tags.extend(template.format_map(plain) for template in self.templates)
         return tags
 
     def info(self) -> CacheInfo:
@@ -292,6 +297,17 @@ def _checked(
                     f" it has: {known}"
                 )
     return templates
+
+
+def _as_id(value: object) -> str:
+    """The text of an id, whatever its class makes of ``str()``; empty for what is none."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, UUID):
+        return UUID.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)
+    return ""
 
 
 def _is_coroutine_function(function: Callable[..., Any]) -> bool:

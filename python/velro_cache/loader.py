@@ -300,8 +300,13 @@ class Flights:
     def _store(self, flight: _Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
         own = ttl(value) if callable(ttl) else None
         displaced = self._flights.get(flight.key) is not flight
-        if displaced or (own is not None and own <= 0):
+        if displaced:
             return entry.pass_on(value, flight.stamp)
+        if own is not None and own <= 0:
+            loaded = entry.pass_on(value, flight.stamp)
+            # What is there already is older than what must not be kept.
+            entry.discard()
+            return loaded
         return entry.store(value, flight.stamp, own)
 
     def _settle(self, flight: _Flight, outcome: LoadedValue | Exception) -> None:

@@ -52,17 +52,25 @@ pub fn push_uuid(bits: u128, out: &mut Text) {
 
 /// Writes a tag in the form all spellings of it share.
 ///
-/// What follows the first `:` is an id. Unlike in a key, 32 hexadecimal digits without hyphens
-/// count as a UUID too: merging two tags can only invalidate more, never less.
+/// What follows the first `:` is an id, or several. Here every spelling that `uuid.UUID()` takes
+/// counts as one UUID: merging two tags can only invalidate more, never less.
 pub fn push_tag(tag: &[u8], out: &mut Text) {
     let Some(colon) = tag.iter().position(|&byte| byte == b':') else {
         return out.extend_from_slice(tag);
     };
     let (kind, id) = (&tag[..=colon], &tag[colon + 1..]);
     out.extend_from_slice(kind);
-    match bare_uuid(id) {
-        Some(bits) => push_uuid(bits, out),
-        None => push_id(id, out),
+    if let Some(bits) = any_uuid(id) {
+        return push_uuid(bits, out);
+    }
+    for (at, part) in id.split(|&byte| byte == b':').enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b"%3A");
+        }
+        match any_uuid(part) {
+            Some(bits) => push_uuid(bits, out),
+            None => push_escaped(part, out),
+        }
     }
 }
 
@@ -70,13 +78,15 @@ pub fn push_tag(tag: &[u8], out: &mut Text) {
 pub(super) fn push_tag_of_segment(kind: &[u8], segment: &[u8], out: &mut Text) {
     out.extend_from_slice(kind);
     out.push(b':');
-    match bare_uuid(segment) {
+    match any_uuid(segment) {
         Some(bits) => push_uuid(bits, out),
-        None => match canonical_uuid(segment) {
-            Some(uuid) => out.extend_from_slice(&uuid),
-            None => out.extend_from_slice(segment),
-        },
+        None => out.extend_from_slice(segment),
     }
+}
+
+/// Whether a segment, taken for an id as its owner writes it, would stand in a key otherwise.
+pub(super) fn is_unescaped(segment: &[u8]) -> bool {
+    segment.iter().any(|&byte| ESCAPED[usize::from(byte)])
 }
 
 /// A key or wildcard with every segment that is a UUID in its one spelling; `None` where that
@@ -88,10 +98,9 @@ pub fn with_canonical_uuids(key: &[u8]) -> Option<Vec<u8>> {
         if at > 0 {
             out.push(b':');
         }
-        match (bare_uuid(segment), canonical_uuid(segment)) {
-            (Some(bits), _) => push_uuid(bits, &mut out),
-            (None, Some(uuid)) => out.extend_from_slice(&uuid),
-            (None, None) => out.extend_from_slice(segment),
+        match any_uuid(segment) {
+            Some(bits) => push_uuid(bits, &mut out),
+            None => out.extend_from_slice(segment),
         }
     }
     (out.as_slice() != key).then(|| out.to_vec())
@@ -152,14 +161,34 @@ const LOWER_HEX: [u8; 256] = {
     table
 };
 
-fn bare_uuid(id: &[u8]) -> Option<u128> {
-    if id.len() != 32 {
+/// The UUID that Python's `uuid.UUID()` would make of an id: with or without hyphens, wherever
+/// they are, in braces, as a URN; escaped or not.
+fn any_uuid(id: &[u8]) -> Option<u128> {
+    const PREFIXES: [&[u8]; 4] = [b"urn:", b"urn%3A", b"uuid:", b"uuid%3A"];
+    const DIGITS: usize = 32;
+    if id.len() < DIGITS {
         return None;
     }
-    // from_str_radix alone would take a leading `+`.
-    let text = std::str::from_utf8(id).ok()?;
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    digits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+    let mut rest = id;
+    for prefix in PREFIXES {
+        if let Some((head, tail)) = rest.split_at_checked(prefix.len())
+            && head.eq_ignore_ascii_case(prefix)
+        {
+            rest = tail;
+        }
+    }
+    let (mut bits, mut digits) = (0u128, 0);
+    for &byte in rest {
+        match (byte as char).to_digit(16) {
+            Some(digit) => {
+                bits = (bits << 4) | u128::from(digit);
+                digits += 1;
+            }
+            None if matches!(byte, b'-' | b'{' | b'}') => {}
+            None => return None,
+        }
+    }
+    (digits == DIGITS).then_some(bits)
 }
 
 #[cfg(test)]
@@ -207,6 +236,11 @@ mod tests {
     fn tags_also_merge_a_uuid_without_hyphens() {
         assert_eq!(tag(&format!("user:{}", UUID.replace('-', ""))), format!("user:{UUID}"));
         assert_eq!(tag(&format!("user:{}", UUID.to_uppercase())), format!("user:{UUID}"));
+        for spelling in ["{%}", "urn:uuid:%", "URN:UUID:{%}", "uuid:%"] {
+            let bare = spelling.replace('%', &UUID.replace('-', ""));
+            assert_eq!(tag(&format!("user:{bare}")), format!("user:{UUID}"), "{bare}");
+        }
+        assert_eq!(tag(&format!("a:{}:7", UUID.to_uppercase())), format!("a:{UUID}%3A7"));
         assert_eq!(tag("user:a:b"), "user:a%3Ab");
         assert_eq!(tag("auth"), "auth");
     }

@@ -182,6 +182,10 @@ pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
         };
         if let Some(kind) = kind {
             push_once(slot_of_segment(kind, segment), out);
+            if ids::is_unescaped(segment) {
+                // Put into the key by hand, without the escaping that ids get here.
+                push_once(slot_of_tag(&[kind, b":", segment].concat()), out);
+            }
         }
         before = segment;
     }

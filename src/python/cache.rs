@@ -144,7 +144,7 @@ impl CacheCore {
         }
         Ok(PreparedEntry {
             inner: Arc::clone(&self.inner),
-            key: text::key(key)?.into_owned(),
+            ticket: self.inner.loads.begin(&text::key(key)?),
             ttl: self.inner.life(ttl, Life::Default)?,
             priority: checked_priority(priority)?,
             tag_slots,

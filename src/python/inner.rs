@@ -4,6 +4,7 @@
 
 use super::errors::{CacheStoppedError, ConfigError};
 use super::gil_lock::ShardLock;
+use super::loads::Loads;
 use super::pair;
 use super::value::{self, CachedValue, Frozen, Storage};
 use crate::engine::clock::Clock;
@@ -55,6 +56,7 @@ pub(super) struct Inner {
     pub(super) store: ValueStore,
     lives: Lives,
     storage: Storage,
+    pub(super) loads: Arc<Loads>,
     pub(super) stopped: AtomicBool,
 }
 
@@ -108,6 +110,7 @@ impl Inner {
                     .then_some(settings.compression_threshold_bytes),
                 most_bytes,
             },
+            loads: Arc::default(),
             stopped: AtomicBool::new(false),
         })
     }
@@ -153,6 +156,9 @@ impl Inner {
     ) -> PyResult<bool> {
         let frozen = self.freeze(value)?;
         let outcome = self.store_frozen(key, frozen, ttl, priority, stamp, tag_slots)?;
+        if outcome != Outcome::Stale {
+            self.loads.supersede(key);
+        }
         Ok(outcome == Outcome::Stored)
     }
 

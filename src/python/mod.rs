@@ -5,7 +5,7 @@
 //!   they return;
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
 //! * [`function`] — lookups of decorated functions;
-//! * [`prepared`] — an entry whose value is being loaded;
+//! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
 mod cache;
@@ -18,6 +18,7 @@ mod gil_lock;
 mod hot;
 mod hot_docs;
 mod inner;
+mod loads;
 mod pair;
 mod prepared;
 mod text;

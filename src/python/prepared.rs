@@ -5,6 +5,7 @@
 //! frozen once; the cache keeps it, and everybody who waited for the load gets a copy.
 
 use super::inner::{Inner, Seconds};
+use super::loads::Ticket;
 use super::value::CachedValue;
 use crate::engine::keys::Life;
 use crate::invalidation::Stamp;
@@ -18,7 +19,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct PreparedEntry {
     pub(super) inner: Arc<Inner>,
-    pub(super) key: Vec<u8>,
+    pub(super) ticket: Ticket,
     pub(super) ttl: Duration,
     pub(super) priority: u8,
     pub(super) tag_slots: SlotList,
@@ -49,9 +50,22 @@ impl PreparedEntry {
         };
         let frozen = entry.inner.freeze(value)?;
         let copy = frozen.value.clone_ref(slf.py());
-        let slots = &entry.tag_slots;
-        entry.inner.store_frozen(&entry.key, frozen, ttl, entry.priority, stamp, slots)?;
+        if entry.ticket.is_valid() {
+            let (key, slots) = (entry.ticket.key(), &entry.tag_slots);
+            entry.inner.store_frozen(key, frozen, ttl, entry.priority, stamp, slots)?;
+            // Something newer may have been set between the question and the answer.
+            if !entry.ticket.is_valid() {
+                drop(entry.inner.store.delete(key));
+            }
+        }
         Ok(LoadedValue { value: copy, entry: slf.clone().unbind(), stamp })
+    }
+
+    /// Remove what the cache holds under this key: a load has found that nothing should be kept.
+    fn discard(&self) {
+        if self.ticket.is_valid() {
+            drop(self.inner.store.delete(self.ticket.key()));
+        }
     }
 
     /// Freeze the value without storing it, for those who wait for it.
@@ -90,6 +104,6 @@ impl LoadedValue {
     #[getter]
     fn is_current(&self) -> bool {
         let entry = self.entry.get();
-        entry.inner.store.is_current(&entry.key, &entry.tag_slots, self.stamp)
+        entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
     }
 }

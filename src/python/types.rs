@@ -58,6 +58,9 @@ const IMMUTABLE: [(&str, &str); 22] = [
 /// The first so many of [`IMMUTABLE`] have a `repr` that tells any two of them apart.
 const FAITHFUL_REPR: usize = 17;
 
+/// The first so many of [`IMMUTABLE`] are of about the same size, whatever they say.
+const FIXED_SIZE: usize = 7;
+
 /// Where the two standard time zones stand in [`IMMUTABLE`].
 const TIMEZONE: usize = 5;
 const ZONE_INFO: usize = 6;
@@ -140,8 +143,7 @@ impl Types {
         Ok(self.immutable[TIMEZONE].is(&class))
     }
 
-    /// Other objects nobody can change: standard immutables, enum members, classes, and named
-    /// tuples of such.
+    /// Other objects nobody can change: standard immutables, enum members and classes.
     pub(super) fn is_other_leaf(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let class = value.get_type();
         if self.immutable_at.contains(&(class.as_ptr() as usize)) {
@@ -150,17 +152,15 @@ impl Types {
         if self.is_enum(&class)? || value.is_instance_of::<PyType>() {
             return Ok(true);
         }
-        let Ok(tuple) = value.cast::<PyTuple>() else { return Ok(false) };
+        Ok(false)
+    }
+
+    /// Whether an object is a named tuple: as immutable as what it holds.
+    pub(super) fn is_named_tuple(&self, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = value.py();
-        if !class.hasattr(intern!(py, "_fields"))? || value.hasattr(intern!(py, "__dict__"))? {
-            return Ok(false);
-        }
-        for item in tuple.iter_borrowed() {
-            if !self.is_plain_leaf(&item) && !self.is_other_leaf(&item)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(value.is_instance_of::<PyTuple>()
+            && value.get_type().hasattr(intern!(py, "_fields"))?
+            && !value.hasattr(intern!(py, "__dict__"))?)
     }
 
     /// Whether an object is an instance of a dataclass all of whose state is in its attributes
@@ -266,9 +266,17 @@ impl Types {
 
     /// Whether an object belongs to the program and not to a value.
     fn is_code(&self, object: &Bound<'_, PyAny>) -> bool {
-        object.is_instance_of::<PyType>()
+        self.is_enum(&object.get_type()).unwrap_or(false)
+            || object.is_instance_of::<PyType>()
             || object.is_instance_of::<PyModule>()
             || object.is_callable()
+    }
+
+    /// Bytes of one of the standard immutables, with the numbers in it.
+    pub(super) fn leaf_size(&self, value: &Bound<'_, PyAny>) -> usize {
+        let class = value.get_type();
+        let fixed = self.immutable[..FIXED_SIZE].iter().any(|known| known.is(&class));
+        if fixed { self.shallow_size(value) } else { self.deep_size(value) }
     }
 
     /// Bytes of an object with what it refers to, each object once, as far as that can be seen.
@@ -281,8 +289,11 @@ impl Types {
             if seen.len() == MOST_OBJECTS || !seen.insert(object.as_ptr() as usize) {
                 continue;
             }
+            if self.is_code(&object) {
+                continue;
+            }
             bytes += self.shallow_size(&object);
-            if self.is_plain_leaf(&object) || object.is_instance_of::<PyType>() {
+            if self.is_plain_leaf(&object) {
                 continue;
             }
             if let Ok(dict) = object.cast::<PyDict>() {

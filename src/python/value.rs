@@ -242,8 +242,13 @@ impl Freezer<'_> {
         }
         self.plain = false;
         if self.types.is_other_leaf(value)? {
-            self.bytes += self.types.shallow_size(value);
+            self.bytes += self.types.leaf_size(value);
             return Ok(Some(Template::Leaf(value.clone().unbind())));
+        }
+        if self.types.is_named_tuple(value)? {
+            self.bytes += self.types.shallow_size(value);
+            let fits = self.all_leaves(value.cast::<PyTuple>()?.iter().map(Ok), level + 1)?;
+            return Ok(fits.then(|| Template::Leaf(value.clone().unbind())));
         }
         if let Ok(bytes) = value.cast_exact::<PyByteArray>() {
             let master = PyByteArray::new(value.py(), &bytes.to_vec());

@@ -187,6 +187,9 @@ class Interrupted:
         self._happens()
         return loaded
 
+    def discard(self) -> None:
+        self._entry.discard()
+
 
 @pytest.mark.parametrize("life", [None, lambda value: 0], ids=["stored", "passed on"])
 @pytest.mark.parametrize("what", INVALIDATIONS)
