@@ -236,6 +236,8 @@ def _hit_rate(load: LoadFigures) -> float:
 
 def _revocation_table(seen: dict[str, RevocationResult]) -> None:
     def last(result: RevocationResult) -> str:
+        if not result.revocations:
+            return "-"
         if result.allowed_after:
             return "still allowed at the end"
         return f"{result.last_allow_ms:+.1f} ms"
@@ -253,4 +255,7 @@ def _revocation_table(seen: dict[str, RevocationResult]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
