@@ -85,6 +85,7 @@ class CacheCore:
         ttl: float | None = None,
         tags: Iterable[str] | None = None,
         priority: int = 1,
+        refresh: bool = False,
     ) -> PreparedEntry: ...
     def _stats(self) -> dict[str, Any]: ...
     def _close(self) -> None: ...
@@ -138,7 +139,7 @@ class CachedCalls:
     @property
     def counts(self) -> tuple[int, int]: ...
 
-@final
+@disjoint_base
 class CachedFunction:
     """A decorated function that is not a coroutine function."""
 

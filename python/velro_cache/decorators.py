@@ -3,7 +3,6 @@
 import functools
 import inspect
 import string
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import (
     Any,
@@ -21,6 +20,7 @@ from uuid import UUID
 
 from velro_cache._engine import CachedCalls, CachedFunction
 from velro_cache.exceptions import ConfigError, InvalidTagError
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
 
@@ -172,6 +172,10 @@ def cached_authorization(
     return decorate
 
 
+class _CachedFunction(CachedFunction):
+    """The compiled function, with room for attributes."""
+
+
 class _Shape:
     """What the decorator knows about a function."""
 
@@ -243,7 +247,7 @@ def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
         work = functools.partial(function, *args, **kwargs)
         return shape.manager().load_missing(key, work, ttl=ttl, tags=tags)
 
-    cached = CachedFunction(shape.calls, load)
+    cached = _CachedFunction(shape.calls, load)
     functools.update_wrapper(cast("Any", cached), function)
     return _with_methods(cached, shape)
 
@@ -330,7 +334,7 @@ def _is_method(function: Callable[..., Any]) -> bool:
     return first in ("self", "cls") and bool(outer) and not outer.endswith("<locals>")
 
 
-_names_lock = threading.Lock()
+_names_lock = ForkSafeLock()
 _names: dict[str, int] = {}
 
 

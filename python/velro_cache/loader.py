@@ -51,6 +51,10 @@ class _Cache(Protocol):
     def __contains__(self, key: str, /) -> bool: ...
 
 
+class _LookAgainError(Exception):
+    """There is a value after all; whoever waits must see for itself what it depends on."""
+
+
 class _AbandonedError(Exception):
     """The load died without an outcome; whoever waits for it begins anew."""
 
@@ -155,12 +159,15 @@ class Flights:
                 # Its task cannot go on while this thread waits for it: load beside it.
                 flight = mine
             if flight is mine:
+                found = self._second_look(flight)
+                if found is not _MISS:
+                    return found
                 self._run(flight, entry, loader, ttl)
             else:
                 self._wait(flight, timeout_seconds)
             try:
                 value = flight.value_for(joined_at)
-            except _AbandonedError:
+            except (_AbandonedError, _LookAgainError):
                 continue
             if value is not None:
                 return value.copy()
@@ -199,6 +206,9 @@ class Flights:
             mine = _Flight(self, key, joined_at, loop, timeout_seconds, refresh)
             flight = self._enter(mine)
             if flight is mine:
+                found = self._second_look(flight)
+                if found is not _MISS:
+                    return found
                 task = loop.create_task(
                     self._arun(flight, entry, loader, ttl, timeout_seconds),
                     name="velro-cache-load",
@@ -209,6 +219,8 @@ class Flights:
             await self._await(flight, timeout_seconds)
             try:
                 value = flight.value_for(joined_at)
+            except _LookAgainError:
+                continue
             except _AbandonedError:
                 if flight.loop is loop:
                     # This loop goes on, so it was not its end that cancelled the task.
@@ -228,9 +240,7 @@ class Flights:
     ) -> None:
         token = _in_progress.set((*_in_progress.get(), flight))
         try:
-            value = self._second_look(flight, entry)
-            if value is None:
-                value = self._store(flight, entry, loader(), ttl)
+            value = self._store(flight, entry, loader(), ttl)
         except Exception as error:
             self._settle(flight, error)
         except BaseException:
@@ -252,10 +262,8 @@ class Flights:
     ) -> None:
         _in_progress.set((*_in_progress.get(), flight))
         try:
-            value = self._second_look(flight, entry)
-            if value is None:
-                loaded = await _call(loader, timeout_seconds)
-                value = self._store(flight, entry, loaded, ttl)
+            loaded = await _call(loader, timeout_seconds)
+            value = self._store(flight, entry, loaded, ttl)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -276,12 +284,18 @@ class Flights:
             if flight.owner is self and flight.key == key and not flight.future.done():
                 raise LoaderRecursionError("a loader asked for the key it is loading")
 
-    def _second_look(self, flight: _Flight, entry: PreparedEntry) -> LoadedValue | None:
-        """The value, if another load ended between this caller's miss and its own load."""
+    def _second_look(self, flight: _Flight) -> Any:
+        """The value, if another load ended between this caller's miss and its own load.
+
+        For this caller alone: what was found depends on other things than what would have been
+        loaded, so those who joined meanwhile must look for themselves.
+        """
         if flight.refresh or flight.key not in self._cache:
-            return None
+            return _MISS
         found = self._cache.get_value(flight.key, _MISS)
-        return None if found is _MISS else entry.pass_on(found, flight.stamp)
+        if found is not _MISS:
+            self._settle(flight, _LookAgainError())
+        return found
 
     def _enter(self, mine: _Flight) -> _Flight:
         if mine.refresh:

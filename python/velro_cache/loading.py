@@ -100,7 +100,7 @@ class LoadingCache(TypedEntries):
         For callers that looked already: a second lookup would count a second miss.
         """
         timeout = self._timeout(load_timeout_seconds)
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
+        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh))
 
     @overload
@@ -217,7 +217,7 @@ class LoadingCache(TypedEntries):
         For callers that looked already: a second lookup would count a second miss.
         """
         timeout = self._timeout(load_timeout_seconds)
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority)
+        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         return cast("T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh))
 
     def _timeout(self, asked: float | None) -> float | None:

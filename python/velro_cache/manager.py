@@ -1,6 +1,7 @@
 """The cache manager: the store with warming, statistics and a life cycle."""
 
 import asyncio
+import atexit
 import logging
 import threading
 import weakref
@@ -138,6 +139,7 @@ class OptimizedCacheManager(LoadingCache):
                 daemon=True,
             )
             self._sweeper.start()
+            _started.add(self)
         return _Started(self._preload)
 
     def stop(self) -> _Started:
@@ -147,11 +149,15 @@ class OptimizedCacheManager(LoadingCache):
             Something that may be awaited; everything is done already.
         """
         self._close()
+        self.stop_sweeping()
+        return _Started(_nothing)
+
+    def stop_sweeping(self) -> None:
+        """Stop the sweeper alone; entries stay, and are swept again after ``start()``."""
         self._stop_sweeping.set()
         sweeper, self._sweeper = self._sweeper, None
         if sweeper is not None and sweeper is not threading.current_thread():
             sweeper.join(timeout=5)
-        return _Started(_nothing)
 
     @property
     def is_stopped(self) -> bool:
@@ -190,6 +196,16 @@ class OptimizedCacheManager(LoadingCache):
         if self._config.warming_enabled and self._config.preload_auth_data:
             for preloader in self._preloaders:
                 await preloader()
+
+
+_started: "weakref.WeakSet[OptimizedCacheManager]" = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_sweepers() -> None:
+    """End the sweepers before the interpreter does: it would cut them off in mid-sweep."""
+    for manager in list(_started):
+        manager.stop_sweeping()
 
 
 def _sweep_regularly(

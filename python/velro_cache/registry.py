@@ -1,15 +1,14 @@
 """The one manager a process usually has."""
 
-import threading
-
 from velro_cache._engine import set_default_cache
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["get_cache_manager", "start_cache_manager", "stop_cache_manager"]
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _manager: OptimizedCacheManager | None = None
 
 

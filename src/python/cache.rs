@@ -103,6 +103,9 @@ impl CacheCore {
     ) -> PyResult<bool> {
         let stamp = self.checked_stamp(stamp)?;
         let kind = kind_at(kind)?;
+        if ids.len() != kind.ids.len() {
+            return Err(PyTypeError::new_err(format!("{} takes {:?}", kind.name, kind.ids)));
+        }
         let ids: Vec<_> = ids.iter().collect();
         let (mut key, mut segments) = (Text::new(), Vec::new());
         for (at, id) in ids.iter().enumerate() {
@@ -129,26 +132,28 @@ impl CacheCore {
     }
 
     /// Check everything about an entry but its value, before the value is loaded.
-    #[pyo3(signature = (key, ttl=None, tags=None, priority=1))]
+    #[pyo3(signature = (key, ttl=None, tags=None, priority=1, refresh=false))]
     fn _prepare(
         &self,
         key: &Bound<'_, PyAny>,
         ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
+        refresh: bool,
     ) -> PyResult<PreparedEntry> {
         self.inner.check_open()?;
         let mut tag_slots = SlotList::new();
         if let Some(tags) = tags {
             text::push_tag_slots(tags, &mut tag_slots)?;
         }
-        Ok(PreparedEntry {
-            inner: Arc::clone(&self.inner),
-            ticket: self.inner.loads.begin(&text::key(key)?),
-            ttl: self.inner.life(ttl, Life::Default)?,
-            priority: checked_priority(priority)?,
-            tag_slots,
-        })
+        let (ttl, priority) = (self.inner.life(ttl, Life::Default)?, checked_priority(priority)?);
+        let key = text::key(key)?;
+        if refresh {
+            // Whoever refreshes must not be overtaken by a load that began before.
+            self.inner.loads.supersede(&key);
+        }
+        let ticket = self.inner.loads.begin(&key);
+        Ok(PreparedEntry { inner: Arc::clone(&self.inner), ticket, ttl, priority, tag_slots })
     }
 
     /// Remove one entry.

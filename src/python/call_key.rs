@@ -75,7 +75,9 @@ fn push_at(
                 out.push(b'i');
                 out.extend_from_slice(&number.to_le_bytes());
             }
-            Err(_) => {
+            Err(error) => {
+                // As in `text::utf8`.
+                Python::attach(|_| drop(error));
                 let digits = value.call_method1("__format__", ("x",))?;
                 push_sized(b'I', digits.cast::<PyString>()?.to_str()?.as_bytes(), out);
             }

@@ -307,7 +307,10 @@ impl CachedCalls {
 }
 
 /// A decorated function that is not a coroutine function. Calls like the function itself.
-#[pyclass(module = "velro_cache._engine", frozen, dict, weakref)]
+///
+/// Attributes belong to a subclass in Python: those of a class written here would not be seen by
+/// the garbage collector.
+#[pyclass(module = "velro_cache._engine", frozen, subclass)]
 #[derive(Debug)]
 pub(super) struct CachedFunction {
     calls: Py<CachedCalls>,

@@ -28,7 +28,9 @@ const MOST_TAGS: usize = 64;
 pub(super) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     match text.to_str() {
         Ok(valid) => Ok(Cow::Borrowed(valid.as_bytes())),
-        Err(_) => {
+        Err(error) => {
+            // Dropped where PyO3 knows that we are attached; elsewhere it would pile up.
+            Python::attach(|_| drop(error));
             let bytes =
                 text.call_method1(intern!(text.py(), "encode"), ("utf-8", "surrogatepass"))?;
             Ok(Cow::Owned(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()))

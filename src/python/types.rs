@@ -1,12 +1,13 @@
 //! What the cache knows about Python's types: which cannot be changed, how large they are.
 
+use super::errors::SerializationError;
 use super::text;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet,
-    PyString, PyTuple, PyType,
+    PyBool, PyBytes, PyCFunction, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule,
+    PySet, PyString, PyTuple, PyType,
 };
 use std::collections::HashSet;
 
@@ -30,7 +31,7 @@ pub(super) struct Types {
 }
 
 /// Standard classes whose instances cannot be changed by any documented means.
-const IMMUTABLE: [(&str, &str); 22] = [
+const IMMUTABLE: [(&str, &str); 21] = [
     ("uuid", "UUID"),
     ("datetime", "datetime"),
     ("datetime", "date"),
@@ -50,7 +51,6 @@ const IMMUTABLE: [(&str, &str); 22] = [
     ("builtins", "range"),
     ("re", "Pattern"),
     ("types", "FunctionType"),
-    ("types", "BuiltinFunctionType"),
     ("types", "EllipsisType"),
     ("types", "NotImplementedType"),
 ];
@@ -151,6 +151,16 @@ impl Types {
         }
         if self.is_enum(&class)? || value.is_instance_of::<PyType>() {
             return Ok(true);
+        }
+        if let Ok(function) = value.cast::<PyCFunction>() {
+            // `len` belongs to a module; `[].append` to a list that can be changed through it.
+            let owner = function.getattr(intern!(value.py(), "__self__"))?;
+            if owner.is_none() || owner.is_instance_of::<PyModule>() {
+                return Ok(true);
+            }
+            return Err(SerializationError::new_err(
+                "a method of a built-in object cannot be cached",
+            ));
         }
         Ok(false)
     }
@@ -292,7 +302,7 @@ impl Types {
             if self.is_code(&object) {
                 continue;
             }
-            bytes += self.shallow_size(&object);
+            bytes = self.shallow_size(&object).saturating_add(bytes);
             if self.is_plain_leaf(&object) {
                 continue;
             }

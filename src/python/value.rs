@@ -265,7 +265,9 @@ impl Freezer<'_> {
         let master = dict.copy()?;
         let mut nested = Vec::new();
         self.bytes += self.types.shallow_size(master.as_any());
-        for (key, item) in dict.copy()? {
+        // Not the original, which somebody may change meanwhile, and not the master, which changes
+        // here.
+        for (key, item) in master.copy()? {
             // Keys are looked at like values, and must be leaves: nobody can replace them.
             if !matches!(self.freeze(&key, level + 1)?, Some(Template::Leaf(_))) {
                 return Ok(None);

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -33,6 +32,7 @@ from velro_cache._engine import generate_auth_key, keyed_digest
 from velro_cache.authorization.check_statistics import CheckStatistics, statistics_of
 from velro_cache.authorization.models import AccessType, GenerationPermissions, utc_now
 from velro_cache.authorization.service import GenerationAccessService
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import Id, OptimizedCacheManager
 
 __all__ = ["DEFAULT_DENY_TTL_SECONDS", "CachedGenerationAccess"]
@@ -145,7 +145,7 @@ class CachedGenerationAccess:
                 key,
                 load,
                 ttl=self._ttl_seconds,
-                tags=_tags(generation_id, user_id),
+                tags=_TAGS,
                 priority=_PRIORITY,
                 refresh=force_refresh,
             )
@@ -171,14 +171,13 @@ class CachedGenerationAccess:
         if not isinstance(auth_token, str):
             # Its repr would be the token.
             raise TypeError(f"auth_token must be a text, not {type(auth_token).__name__}")
-        # The lengths keep the parts apart: no token can end in somebody else's address.
-        parts = f"{self._scope}{expires_in},{len(auth_token)},{auth_token}"
+        # The text itself, whatever a class of its own makes of str(): one that masks its secret
+        # would give all tokens one key. The lengths keep the parts apart: no token can end in
+        # somebody else's address.
+        token = _bytes(auth_token)
+        secret = b"%s%d,%d,%s" % (_bytes(self._scope), expires_in, len(token), token)
         if client_ip is not None:
-            parts = f"{parts}={client_ip}"
-        try:
-            secret = parts.encode()
-        except UnicodeEncodeError:
-            secret = parts.encode("utf-8", "surrogatepass")
+            secret = b"%s=%s" % (secret, _bytes(client_ip))
         return f"{_place(generation_id, user_id)}:t{keyed_digest(secret).hex()}"
 
     def _ttl_seconds(self, decision: GenerationPermissions) -> float:
@@ -242,14 +241,21 @@ def _place(generation_id: Id, user_id: Id) -> str:
     return generate_auth_key("generation_access", generation_id=generation_id, user_id=user_id)
 
 
-def _tags(generation_id: Id, user_id: Id) -> tuple[str, ...]:
-    return ("auth", "generation_access", f"user:{user_id}", f"generation:{generation_id}")
+def _bytes(text: str) -> bytes:
+    try:
+        return str.encode(text)
+    except UnicodeEncodeError:
+        return str.encode(text, "utf-8", "surrogatepass")
+
+
+# Those of the generation and the user are implied by the key.
+_TAGS: Final = ("auth", "generation_access")
 
 
 _serials = itertools.count(1)
 _known: dict[int, tuple[weakref.ref[object], int]] = {}
 _pinned: OrderedDict[int, tuple[object, int]] = OrderedDict()
-_known_lock = threading.Lock()
+_known_lock = ForkSafeLock()
 
 _MOST_PINNED: Final = 64
 """Services of the kind that has to be kept alive to be known again; a process has one or two."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["CheckStatistics", "statistics_of"]
@@ -38,7 +38,7 @@ class CheckStatistics:
     _seconds: float = 0.0
     _fastest: float | None = None
     _slowest: float | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: ForkSafeLock = field(default_factory=ForkSafeLock, repr=False)
 
     def record_hit(self, seconds: float, *, granted: bool) -> None:
         """Count an answer from the cache.
@@ -123,7 +123,7 @@ class CheckStatistics:
 _accounts: weakref.WeakKeyDictionary[OptimizedCacheManager, CheckStatistics] = (
     weakref.WeakKeyDictionary()
 )
-_accounts_lock = threading.Lock()
+_accounts_lock = ForkSafeLock()
 
 
 def statistics_of(manager: OptimizedCacheManager) -> CheckStatistics:

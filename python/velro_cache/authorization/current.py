@@ -6,10 +6,9 @@ lifespan registers the one it was given and takes it back when it ends.
 
 from __future__ import annotations
 
-import threading
-
 from velro_cache.authorization.service import GenerationAccessService
 from velro_cache.exceptions import AuthorizationUnavailable
+from velro_cache.fork_safety import ForkSafeLock
 
 __all__ = [
     "current_authorization_service",
@@ -17,7 +16,7 @@ __all__ = [
     "unregister_authorization_service",
 ]
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _registered: list[GenerationAccessService] = []
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final, NoReturn, Self, TypedDict
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import Any, Final, NoReturn, Self, TypedDict, final
+from uuid import UUID
 
 from velro_cache.manager import Id
 
@@ -139,10 +141,17 @@ _FLAG_FOR: Final = {
 }
 
 
+_PLAIN: Final = (bool, int, float, str, bytes, UUID, datetime, date, time, timedelta, Decimal)
+
+
+@final
 class FrozenDict(dict[str, Any]):
     """A dict that refuses every change; prints, compares and serialises like any other."""
 
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("a subclass of FrozenDict could be changed, and is shared by all who ask")
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise TypeError("this dict belongs to a shared decision and cannot be changed")
@@ -174,7 +183,11 @@ class FrozenDict(dict[str, Any]):
 
 
 def _freeze(value: Any) -> Any:
-    """Turn containers into ones that cannot change; everything else is taken as it is."""
+    """Turn containers into ones that cannot change; refuse what is neither that nor plain data.
+
+    Raises:
+        TypeError: Something in the value could be changed by whoever is handed the decision.
+    """
     if isinstance(value, FrozenDict):
         return value
     if isinstance(value, Mapping):
@@ -183,9 +196,17 @@ def _freeze(value: Any) -> Any:
         return tuple(_freeze(item) for item in value)
     if isinstance(value, (set, frozenset)):
         return frozenset(_freeze(item) for item in value)
-    return value
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if value is None or isinstance(value, (Enum, *_PLAIN)):
+        return value
+    raise TypeError(
+        f"a decision may hold plain data only (texts, numbers, ids, dates, lists, dicts),"
+        f" not {type(value).__name__}: it is shared by all who ask"
+    )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class GenerationPermissions:
     """What one user may do with one generation: a decision, allow or deny.
@@ -256,6 +277,12 @@ class GenerationPermissions:
         object.__setattr__(self, "security_level", SecurityLevel(self.security_level))
         object.__setattr__(self, "media_urls", _texts("media_urls", self.media_urls))
         object.__setattr__(self, "audit_trail", tuple(_freeze(step) for step in self.audit_trail))
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            "GenerationPermissions cannot be subclassed: one object is shared by all who ask, so"
+            " all of it must be immutable; put what you need into audit_trail or the contexts"
+        )
 
     def allows(self, access: AccessType) -> bool:
         """Whether this grant covers an access. Does not look at ``expires_at``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +13,7 @@ from velro_cache.authorization.current import (
 )
 from velro_cache.authorization.service import GenerationAccessService
 from velro_cache.config import OptimizedCacheConfig
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager, stop_cache_manager
 
@@ -72,7 +72,7 @@ def velro_lifespan(
 
 # How many lifespans run on each manager: an application and its routers may each have one.
 _users: weakref.WeakKeyDictionary[OptimizedCacheManager, int] = weakref.WeakKeyDictionary()
-_users_lock = threading.Lock()
+_users_lock = ForkSafeLock()
 
 
 @asynccontextmanager
