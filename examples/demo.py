@@ -240,7 +240,7 @@ def _revocation_table(seen: dict[str, RevocationResult]) -> None:
             return "-"
         if result.allowed_after:
             return "still allowed at the end"
-        return f"{result.last_allow_ms:+.1f} ms"
+        return f"{result.last_allow_ms:+.2f} ms"
 
     rows = [
         ("revocations", *(f"{result.revocations}" for result in seen.values())),
