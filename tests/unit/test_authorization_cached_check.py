@@ -146,6 +146,30 @@ async def test_the_deny_of_a_forged_token_does_not_lock_the_good_one_out(bench: 
     assert (await bench.check()).granted
 
 
+async def test_tokens_that_hide_what_they_are_stay_different(bench: Bench) -> None:
+    class Masked(str):
+        """A text that shows stars to whoever prints or formats it."""
+
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "***"
+
+        __repr__ = __str__
+
+        def __format__(self, _spec: str) -> str:
+            return "***"
+
+        def encode(self, *_how: str) -> bytes:
+            return b"***"
+
+    bench.service.grant(**READ_ONLY)
+    assert (await bench.check(credential=Masked("good"))).granted
+    assert not (await bench.check(credential=Masked("evil"))).granted
+    assert (await bench.check()).granted
+    assert len(bench.service.calls) == 2, "the masked and the plain one are the same token"
+
+
 async def test_a_decision_holds_for_the_address_it_was_made_for(bench: Bench) -> None:
     bench.service.grant(client_ip="10.0.0.1", **READ_ONLY)
     assert (await bench.check(client_ip="10.0.0.1")).granted

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from velro_cache.authorization.models import (
     AccessType,
     AuthorizationMethod,
+    FrozenDict,
     GenerationPermissions,
     SecurityLevel,
     TeamRole,
@@ -129,6 +130,24 @@ def test_nobody_can_change_a_decision_nor_what_it_was_made_from() -> None:
         with pytest.raises((TypeError, dataclasses.FrozenInstanceError)):
             change()
     assert decision.audit_trail == ({"method": "sql", "tables": ("teams",)},)
+
+
+def test_a_decision_holds_nothing_that_somebody_could_change() -> None:
+    class Note:
+        text = "as it was"
+
+    with pytest.raises(TypeError, match="Note"):
+        permissions(audit_trail=[{"note": Note()}])
+    changeable = bytearray(b"as it was")
+    decision = permissions(audit_trail=[{"raw": changeable, "ids": {1, 2}, "at": NOON}])
+    changeable[:] = b"forged"
+    assert decision.audit_trail == ({"raw": b"as it was", "ids": frozenset({1, 2}), "at": NOON},)
+
+
+@pytest.mark.parametrize("kind", [GenerationPermissions, FrozenDict])
+def test_no_class_can_add_something_changeable_to_a_decision(kind: type) -> None:
+    with pytest.raises(TypeError, match=r"subclass"):
+        type("Own", (kind,), {})
 
 
 def test_a_bare_text_is_not_a_list_of_urls() -> None:
