@@ -15,9 +15,7 @@ Three rules keep this from ever telling a caller what was taken away before it a
 
 import asyncio
 import concurrent.futures
-import contextvars
 import inspect
-import math
 import os
 import time
 import weakref
@@ -25,10 +23,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Protocol
 
 from velro_cache._engine import LoadedValue, PreparedEntry
-from velro_cache.exceptions import (
-    LoaderCancelledError,
-    LoaderRecursionError,
-    LoaderTimeoutError,
+from velro_cache.exceptions import LoaderCancelledError, LoaderTimeoutError
+from velro_cache.flight import (
+    AbandonedError,
+    Flight,
+    LookAgainError,
+    end_of,
+    serving,
+    waiting_for,
 )
 
 __all__ = ["Flights", "Ttl"]
@@ -51,63 +53,6 @@ class _Cache(Protocol):
     def __contains__(self, key: str, /) -> bool: ...
 
 
-class _LookAgainError(Exception):
-    """There is a value after all; whoever waits must see for itself what it depends on."""
-
-
-class _AbandonedError(Exception):
-    """The load died without an outcome; whoever waits for it begins anew."""
-
-
-_in_progress: contextvars.ContextVar[tuple["_Flight", ...]] = contextvars.ContextVar(
-    "velro_cache_loads_in_progress", default=()
-)
-
-
-class _Flight:
-    """One load under way."""
-
-    __slots__ = ("future", "key", "loop", "overdue_at", "owner", "refresh", "stamp")
-
-    def __init__(
-        self,
-        owner: "Flights",
-        key: str,
-        stamp: int,
-        loop: asyncio.AbstractEventLoop | None,
-        timeout_seconds: float | None,
-        refresh: bool,
-    ) -> None:
-        self.owner = owner
-        self.key = key
-        self.stamp = stamp
-        self.refresh = refresh
-        self.overdue_at = _end(timeout_seconds)
-        self.loop = loop
-        self.future: concurrent.futures.Future[LoadedValue] = concurrent.futures.Future()
-        # A running future cannot be cancelled by one of those who wait for it.
-        self.future.set_running_or_notify_cancel()
-
-    def value_for(self, joined_at: int) -> LoadedValue | None:
-        """The value, or None if it may be older than something the caller must see.
-
-        Asked at the last moment: an invalidation may have come since the value was stored.
-        """
-        value = self.future.result(timeout=0)
-        return value if joined_at == self.stamp or value.is_current else None
-
-    def is_lost(self) -> bool:
-        """Whether the load can never end, because its event loop is closed."""
-        return self.loop is not None and self.loop.is_closed() and not self.future.done()
-
-    def is_overdue(self) -> bool:
-        """Whether the load takes longer than whoever began it allows.
-
-        A waiter less patient than that gives up for itself alone.
-        """
-        return time.monotonic() >= self.overdue_at
-
-
 class Flights:
     """The loads of one cache that are under way.
 
@@ -119,7 +64,7 @@ class Flights:
 
     def __init__(self, cache: _Cache) -> None:
         self._cache = cache
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         _all_flights.add(self)
 
@@ -150,24 +95,29 @@ class Flights:
             LoaderTimeoutError: Somebody else's load took too long.
             LoaderRecursionError: The loader asked for its own key.
         """
-        self._refuse_recursion(key)
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(self, key, joined_at, None, timeout_seconds, refresh)
-            flight = self._enter(mine)
-            if flight is not mine and flight.loop is not None and flight.loop is _running_loop():
-                # Its task cannot go on while this thread waits for it: load beside it.
-                flight = mine
-            if flight is mine:
-                found = self._second_look(flight)
-                if found is not _MISS:
-                    return found
-                self._run(flight, entry, loader, ttl)
-            else:
-                self._wait(flight, timeout_seconds)
+            mine = Flight(self, key, joined_at, None, timeout_seconds, refresh)
             try:
-                value = flight.value_for(joined_at)
-            except (_AbandonedError, _LookAgainError):
+                flight = self._enter(mine)
+                beside = flight.loop is not None and flight.loop is _running_loop()
+                if flight is not mine and beside:
+                    # Its task cannot go on while this thread waits for it: load beside it.
+                    flight = mine
+                with waiting_for(flight):
+                    if flight is not mine:
+                        self._wait(flight, timeout_seconds)
+                    elif (found := self._second_look(mine)) is not _MISS:
+                        return found
+                    else:
+                        self._run(mine, entry, loader, ttl)
+            except BaseException:
+                # A signal may end this thread's work anywhere, and nobody else would end it.
+                self._abandon(mine)
+                raise
+            try:
+                value = flight.value_for(joined_at, led=flight is mine)
+            except (AbandonedError, LookAgainError):
                 continue
             if value is not None:
                 return value.copy()
@@ -199,29 +149,32 @@ class Flights:
             LoaderRecursionError: The loader asked for its own key.
             LoaderCancelledError: The loader raised ``CancelledError`` of its own accord.
         """
-        self._refuse_recursion(key)
         loop = asyncio.get_running_loop()
         while True:
             joined_at = self._cache.snapshot()
-            mine = _Flight(self, key, joined_at, loop, timeout_seconds, refresh)
-            flight = self._enter(mine)
-            if flight is mine:
-                found = self._second_look(flight)
-                if found is not _MISS:
-                    return found
-                task = loop.create_task(
-                    self._arun(flight, entry, loader, ttl, timeout_seconds),
-                    name="velro-cache-load",
-                )
-                # The loop itself only keeps a weak reference.
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            await self._await(flight, timeout_seconds)
+            mine = Flight(self, key, joined_at, loop, timeout_seconds, refresh)
             try:
-                value = flight.value_for(joined_at)
-            except _LookAgainError:
+                flight = self._enter(mine)
+                with waiting_for(flight):
+                    if flight is mine:
+                        if (found := self._second_look(mine)) is not _MISS:
+                            return found
+                        work = self._arun(mine, entry, loader, ttl, timeout_seconds)
+                        mine.runner = task = loop.create_task(work, name="velro-cache-load")
+                        # The loop itself only keeps a weak reference.
+                        self._tasks.add(task)
+                        task.add_done_callback(self._tasks.discard)
+                    await self._await(flight, timeout_seconds)
+            except BaseException:
+                # Once begun, the task goes on for the others.
+                if mine.runner is None:
+                    self._abandon(mine)
+                raise
+            try:
+                value = flight.value_for(joined_at, led=flight is mine)
+            except LookAgainError:
                 continue
-            except _AbandonedError:
+            except AbandonedError:
                 if flight.loop is loop:
                     # This loop goes on, so it was not its end that cancelled the task.
                     message = "the task of a load was cancelled from within"
@@ -236,55 +189,48 @@ class Flights:
         self._tasks = set()
 
     def _run(
-        self, flight: _Flight, entry: PreparedEntry, loader: Callable[[], Any], ttl: Ttl
+        self, flight: Flight, entry: PreparedEntry, loader: Callable[[], Any], ttl: Ttl
     ) -> None:
-        token = _in_progress.set((*_in_progress.get(), flight))
         try:
-            value = self._store(flight, entry, loader(), ttl)
+            with serving(flight):
+                value = self._store(flight, entry, loader(), ttl)
         except Exception as error:
             self._settle(flight, error)
         except BaseException:
             # KeyboardInterrupt and the like are meant for this thread, not for those who wait.
-            self._settle(flight, _AbandonedError())
+            self._settle(flight, AbandonedError())
             raise
         else:
             self._settle(flight, value)
-        finally:
-            _in_progress.reset(token)
 
     async def _arun(
         self,
-        flight: _Flight,
+        flight: Flight,
         entry: PreparedEntry,
         loader: Callable[[], Any],
         ttl: Ttl,
         timeout_seconds: float | None,
     ) -> None:
-        _in_progress.set((*_in_progress.get(), flight))
         try:
-            loaded = await _call(loader, timeout_seconds)
-            value = self._store(flight, entry, loaded, ttl)
+            with serving(flight):
+                loaded = await _call(loader, timeout_seconds)
+                value = self._store(flight, entry, loaded, ttl)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                self._settle(flight, _AbandonedError())
+                self._settle(flight, AbandonedError())
                 raise
             message = "a loader raised CancelledError though nobody had cancelled it"
             self._settle(flight, LoaderCancelledError(message))
         except Exception as error:
             self._settle(flight, error)
         except BaseException:
-            self._settle(flight, _AbandonedError())
+            self._settle(flight, AbandonedError())
             raise
         else:
             self._settle(flight, value)
 
-    def _refuse_recursion(self, key: str) -> None:
-        for flight in _in_progress.get():
-            if flight.owner is self and flight.key == key and not flight.future.done():
-                raise LoaderRecursionError("a loader asked for the key it is loading")
-
-    def _second_look(self, flight: _Flight) -> Any:
+    def _second_look(self, flight: Flight) -> Any:
         """The value, if another load ended between this caller's miss and its own load.
 
         For this caller alone: what was found depends on other things than what would have been
@@ -294,10 +240,10 @@ class Flights:
             return _MISS
         found = self._cache.get_value(flight.key, _MISS)
         if found is not _MISS:
-            self._settle(flight, _LookAgainError())
+            self._settle(flight, LookAgainError())
         return found
 
-    def _enter(self, mine: _Flight) -> _Flight:
+    def _enter(self, mine: Flight) -> Flight:
         if mine.refresh:
             # Whoever comes now waits for this one; the flight it displaces will not be stored.
             self._flights[mine.key] = mine
@@ -311,7 +257,7 @@ class Flights:
             return flight
         return self._flights.setdefault(mine.key, mine)
 
-    def _store(self, flight: _Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
+    def _store(self, flight: Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
         own = ttl(value) if callable(ttl) else None
         displaced = self._flights.get(flight.key) is not flight
         if displaced:
@@ -323,32 +269,20 @@ class Flights:
             return loaded
         return entry.store(value, flight.stamp, own)
 
-    def _settle(self, flight: _Flight, outcome: LoadedValue | Exception) -> None:
+    def _settle(self, flight: Flight, outcome: LoadedValue | Exception) -> None:
         # First out of the way of new callers, then known to those who wait: nobody can join a
         # flight that has ended.
         self._detach(flight)
-        if isinstance(outcome, StopIteration):
-            # A future cannot carry one; Python itself makes the same change in generators.
-            error = RuntimeError("the loader raised StopIteration")
-            error.__cause__ = outcome
-            outcome = error
-        try:
-            if isinstance(outcome, Exception):
-                flight.future.set_exception(outcome)
-            else:
-                flight.future.set_result(outcome)
-        except concurrent.futures.InvalidStateError:
-            # Given up as lost meanwhile; those who waited have begun anew.
-            return
+        flight.settle(outcome)
 
-    def _detach(self, flight: _Flight) -> None:
+    def _detach(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:
             self._flights.pop(flight.key, None)
 
-    def _abandon(self, flight: _Flight) -> None:
-        self._settle(flight, _AbandonedError())
+    def _abandon(self, flight: Flight) -> None:
+        self._settle(flight, AbandonedError())
 
-    def _wait(self, flight: _Flight, timeout_seconds: float | None) -> None:
+    def _wait(self, flight: Flight, timeout_seconds: float | None) -> None:
         for pause in _pauses(timeout_seconds):
             if concurrent.futures.wait([flight.future], pause).done:
                 return
@@ -358,7 +292,7 @@ class Flights:
             self._detach(flight)
         raise _too_slow(timeout_seconds)
 
-    async def _await(self, flight: _Flight, timeout_seconds: float | None) -> None:
+    async def _await(self, flight: Flight, timeout_seconds: float | None) -> None:
         if flight.future.done():
             return
         waiter = asyncio.wrap_future(flight.future)
@@ -375,13 +309,9 @@ class Flights:
         raise _too_slow(timeout_seconds)
 
 
-def _end(timeout_seconds: float | None) -> float:
-    return math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-
-
 def _pauses(timeout_seconds: float | None) -> Iterator[float]:
     """Cut a wait into parts, to look now and then whether there is anything to wait for."""
-    end = _end(timeout_seconds)
+    end = end_of(timeout_seconds)
     while (left := end - time.monotonic()) > 0:
         yield min(left, _LOOK_EVERY_SECONDS)
 

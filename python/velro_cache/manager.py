@@ -11,6 +11,7 @@ from typing import Any, Self, final
 
 from velro_cache._engine import ManualClock
 from velro_cache.config import OptimizedCacheConfig
+from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.loading import LoadingCache
 from velro_cache.stats import as_documented
 from velro_cache.typed_entries import Id
@@ -47,7 +48,7 @@ class OptimizedCacheManager(LoadingCache):
         clock: A clock that tests move by hand; None: the system's.
     """
 
-    __slots__ = ("_preloaders", "_stop_sweeping", "_sweeper")
+    __slots__ = ("_life_lock", "_preloaders", "_stop_sweeping", "_sweeper")
 
     _preloaders: list[Callable[[], Awaitable[None]]]
     _sweeper: threading.Thread | None
@@ -57,6 +58,7 @@ class OptimizedCacheManager(LoadingCache):
         self, config: OptimizedCacheConfig | None = None, *, clock: ManualClock | None = None
     ) -> None:
         super().__init__(config, clock=clock)
+        self._life_lock = ForkSafeLock()
         self._preloaders = []
         self._sweeper = None
         self._stop_sweeping = threading.Event()
@@ -129,17 +131,18 @@ class OptimizedCacheManager(LoadingCache):
             Something to await: ``await manager.start()`` also runs the preloaders. Without an
             event loop, plain ``manager.start()`` does all but those.
         """
-        self._reopen()
-        if self._sweeper is None or not self._sweeper.is_alive():
-            self._stop_sweeping = threading.Event()
-            self._sweeper = threading.Thread(
-                target=_sweep_regularly,
-                args=(weakref.ref(self), self._stop_sweeping, self._config),
-                name=f"velro-cache-sweeper-{self._config.name}",
-                daemon=True,
-            )
-            self._sweeper.start()
-            _started.add(self)
+        with self._life_lock:
+            self._reopen()
+            if self._sweeper is None or not self._sweeper.is_alive():
+                self._stop_sweeping = threading.Event()
+                self._sweeper = threading.Thread(
+                    target=_sweep_regularly,
+                    args=(weakref.ref(self), self._stop_sweeping, self._config),
+                    name=f"velro-cache-sweeper-{self._config.name}",
+                    daemon=True,
+                )
+                self._sweeper.start()
+                _started.add(self)
         return _Started(self._preload)
 
     def stop(self) -> _Started:
@@ -154,8 +157,9 @@ class OptimizedCacheManager(LoadingCache):
 
     def stop_sweeping(self) -> None:
         """Stop the sweeper alone; entries stay, and are swept again after ``start()``."""
-        self._stop_sweeping.set()
-        sweeper, self._sweeper = self._sweeper, None
+        with self._life_lock:
+            self._stop_sweeping.set()
+            sweeper, self._sweeper = self._sweeper, None
         if sweeper is not None and sweeper is not threading.current_thread():
             sweeper.join(timeout=5)
 

@@ -32,6 +32,9 @@ pub(super) enum Spelling {
     Merged,
 }
 
+/// Longer arguments are refused.
+const MOST_BYTES: usize = 1 << 20;
+
 /// Deeper tuples are refused.
 const MOST_LEVELS: usize = 16;
 
@@ -50,6 +53,13 @@ fn push_at(
     out: &mut Encoded,
     level: usize,
 ) -> PyResult<()> {
+    // Checked before each part: a few tuples that hold each other many times have more parts
+    // than memory has room for.
+    if out.len() > MOST_BYTES {
+        return Err(UncacheableArgumentError::new_err(format!(
+            "the arguments of a call may have {MOST_BYTES} bytes in all; hash long ones"
+        )));
+    }
     if let Ok(text) = value.cast_exact::<PyString>() {
         let bytes = text::utf8(text)?;
         if spelling == Spelling::Merged {

@@ -1,0 +1,213 @@
+"""One load under way, and who waits for whom.
+
+A :class:`Flight` carries the outcome of one load to all who wait for it. While a loader runs, the
+flights it serves are its *chain*; when it waits for another flight, that is noted, so that loads
+which would wait for each other for ever are noticed at once.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import copy
+import math
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from velro_cache._engine import LoadedValue
+from velro_cache.exceptions import LoaderRecursionError
+
+__all__ = ["AbandonedError", "Flight", "LookAgainError", "end_of", "serving", "waiting_for"]
+
+
+class LookAgainError(Exception):
+    """There is a value after all; whoever waits must see for itself what it depends on."""
+
+
+class AbandonedError(Exception):
+    """The load died without an outcome; whoever waits for it begins anew."""
+
+
+class Flight:
+    """One load under way.
+
+    Args:
+        owner: The table of flights it is in.
+        key: What is loaded.
+        stamp: The clock of invalidations before the load.
+        loop: The event loop it runs on; None: a thread of its own.
+        timeout_seconds: How long whoever began it allows; None: for ever.
+        refresh: Whether it was begun to replace what is there.
+    """
+
+    __slots__ = (
+        "_traceback",
+        "future",
+        "key",
+        "loop",
+        "overdue_at",
+        "owner",
+        "refresh",
+        "runner",
+        "stamp",
+        "waits_for",
+    )
+
+    def __init__(
+        self,
+        owner: object,
+        key: str,
+        stamp: int,
+        loop: asyncio.AbstractEventLoop | None,
+        timeout_seconds: float | None,
+        refresh: bool,
+    ) -> None:
+        self.owner = owner
+        self.key = key
+        self.stamp = stamp
+        self.loop = loop
+        self.refresh = refresh
+        self.overdue_at = end_of(timeout_seconds)
+        self.runner: object = None
+        self.waits_for: Flight | None = None
+        self._traceback: TracebackType | None = None
+        self.future: concurrent.futures.Future[LoadedValue] = concurrent.futures.Future()
+        # A running future cannot be cancelled by one of those who wait for it.
+        self.future.set_running_or_notify_cancel()
+
+    def value_for(self, joined_at: int, *, led: bool) -> LoadedValue | None:
+        """Return the outcome to one caller.
+
+        Args:
+            joined_at: The clock of invalidations when the caller asked.
+            led: Whether it is the caller whose loader ran.
+
+        Returns:
+            The value, or None if it may be older than something the caller must see. That is
+            asked at the last moment: an invalidation may have come since the value was stored.
+
+        Raises:
+            Exception: What the loader raised. Everybody but the leader gets a copy: one object
+                would gather the frames of all who raise it, and what one of them notes on it.
+        """
+        error = self.future.exception(timeout=0)
+        if error is not None:
+            raise error if led else _copy_of(error, self._traceback)
+        value = self.future.result(timeout=0)
+        return value if joined_at == self.stamp or value.is_current else None
+
+    def settle(self, outcome: LoadedValue | Exception) -> None:
+        """Tell all who wait. Without effect if they have been told before."""
+        if isinstance(outcome, StopIteration):
+            # A future cannot carry one; Python itself makes the same change in generators.
+            error = RuntimeError("the loader raised StopIteration")
+            error.__cause__ = outcome
+            outcome = error
+        # Told before: given up as lost, and those who waited have begun anew.
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            if isinstance(outcome, Exception):
+                self._traceback = outcome.__traceback__
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+    def is_lost(self) -> bool:
+        """Whether the load can never end, because its event loop is closed."""
+        return self.loop is not None and self.loop.is_closed() and not self.future.done()
+
+    def is_overdue(self) -> bool:
+        """Whether the load takes longer than whoever began it allows.
+
+        A waiter less patient than that gives up for itself alone.
+        """
+        return time.monotonic() >= self.overdue_at
+
+
+def end_of(timeout_seconds: float | None) -> float:
+    """When a wait that begins now ends, on the monotonic clock."""
+    return math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+
+_chain: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
+    "velro_cache_flights_served", default=()
+)
+
+
+@contextlib.contextmanager
+def serving(flight: Flight) -> Iterator[None]:
+    """Mark what runs inside as the loader of a flight."""
+    flight.runner = _runner()
+    token = _chain.set((*_chain.get(), flight))
+    try:
+        yield
+    finally:
+        _chain.reset(token)
+
+
+@contextlib.contextmanager
+def waiting_for(flight: Flight) -> Iterator[None]:
+    """Note that the loader running here waits for a flight.
+
+    Args:
+        flight: The flight, led by this very caller or by another one.
+
+    Raises:
+        LoaderRecursionError: They would wait for each other.
+    """
+    chain = tuple(served for served in _chain.get() if not served.future.done())
+    # A task that a loader has started inherits the chain. The loader may or may not wait for it;
+    # an error at once is better than waiting to find out.
+    if any(served.owner is flight.owner and served.key == flight.key for served in chain):
+        raise LoaderRecursionError("a loader, or a task it started, asked for the key it loads")
+    if not chain or chain[-1].runner != _runner():
+        yield
+        return
+    waiter = chain[-1]
+    # Noted before looking: of two that begin to wait for each other, one at least sees it.
+    waiter.waits_for = flight
+    try:
+        seen = 0
+        reached: Flight | None = flight
+        while reached is not None and seen < _LONGEST_CHAIN:
+            if reached in chain:
+                raise LoaderRecursionError("two loaders ask for each other's keys")
+            reached, seen = reached.waits_for, seen + 1
+        yield
+    finally:
+        waiter.waits_for = None
+
+
+_LONGEST_CHAIN = 1000
+
+
+def _runner() -> object:
+    """The task or thread that is running."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task or threading.get_ident()
+
+
+def _copy_of(error: BaseException, traceback: TracebackType | None) -> BaseException:
+    """An exception like another one, for a caller of its own."""
+    kind = type(error)
+    try:
+        copied = copy.copy(error)
+    except Exception:
+        try:
+            # Its `__init__` asks for more than its arguments; it has run before.
+            copied = kind.__new__(kind, *error.args)
+            copied.args = error.args
+            copied.__dict__.update(error.__dict__)
+        except Exception:
+            copied = error
+    if type(copied) is not kind:
+        copied = error
+    if copied is not error:
+        copied.__cause__ = error.__cause__
+        copied.__context__ = error.__context__
+        copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(traceback)
