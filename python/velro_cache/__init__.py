@@ -4,6 +4,15 @@ The everyday names are here; FastAPI wiring is in :mod:`velro_cache.fastapi`.
 """
 
 from velro_cache._engine import __version__, escape_id, generate_auth_key
+from velro_cache.authorization.models import (
+    AccessType,
+    AuthorizationMethod,
+    AuthorizationResult,
+    GenerationPermissions,
+    SecurityLevel,
+    TeamRole,
+)
+from velro_cache.authorization.service import AuthorizationService
 from velro_cache.config import EvictionPolicy, OptimizedCacheConfig
 from velro_cache.decorators import CacheInfo, cached_authorization
 from velro_cache.exceptions import (
@@ -24,11 +33,16 @@ from velro_cache.performance import run_cache_performance_test
 from velro_cache.registry import get_cache_manager, start_cache_manager, stop_cache_manager
 
 __all__ = [
+    "AccessType",
+    "AuthorizationMethod",
+    "AuthorizationResult",
+    "AuthorizationService",
     "AuthorizationUnavailable",
     "CacheInfo",
     "CacheStoppedError",
     "ConfigError",
     "EvictionPolicy",
+    "GenerationPermissions",
     "InvalidKeyError",
     "InvalidTagError",
     "LoaderCancelledError",
@@ -36,7 +50,9 @@ __all__ = [
     "LoaderTimeoutError",
     "OptimizedCacheConfig",
     "OptimizedCacheManager",
+    "SecurityLevel",
     "SerializationError",
+    "TeamRole",
     "UncacheableArgumentError",
     "VelroCacheError",
     "__version__",

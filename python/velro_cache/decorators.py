@@ -4,6 +4,7 @@ import functools
 import inspect
 import string
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import Enum
 from typing import (
     Any,
     Concatenate,
@@ -187,7 +188,10 @@ class _Shape:
         cache: OptimizedCacheManager | None,
     ) -> None:
         self.function = function
-        self.signature = inspect.signature(function)
+        # Its own, not that of what it wraps: a wrapper may add or drop arguments, and what is
+        # called here is the wrapper.
+        self.signature = inspect.signature(function, follow_wrapped=False)
+        _refuse_hidden_ids(function, self.signature)
         self.templates = _checked(templates, self.signature, function)
         self.cache = cache
         parameters = [
@@ -212,7 +216,10 @@ class _Shape:
     def tags(self, args: tuple[Any, ...], kwargs: dict[str, Any], call_tag: str) -> list[str]:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        values = bound.arguments
+        values = dict(bound.arguments)
+        for name, parameter in self.signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                values = {**values.get(name, {}), **values}
         tags = [call_tag, "auth"]
         for name, kind in _IMPLIED_TAGS.items():
             text = _as_id(values.get(name))
@@ -311,7 +318,26 @@ def _as_id(value: object) -> str:
         return UUID.__str__(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return int.__repr__(value)
+    if isinstance(value, Enum):
+        return _as_id(value.value)
     return ""
+
+
+def _refuse_hidden_ids(function: Callable[..., Any], own: inspect.Signature) -> None:
+    """Refuse a wrapper that hides ids: its results could not be tagged with them."""
+    try:
+        wrapped = inspect.signature(function)
+    except ValueError:
+        return
+    hidden = [
+        name for name in _IMPLIED_TAGS if name in wrapped.parameters and name not in own.parameters
+    ]
+    if hidden:
+        raise ConfigError(
+            f"another decorator hides the parameter {hidden[0]!r} of {_name(function)}(): its"
+            " results would escape invalidation. Put @cached_authorization() below it, next to"
+            " the function"
+        )
 
 
 def _is_coroutine_function(function: Callable[..., Any]) -> bool:

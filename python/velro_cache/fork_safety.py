@@ -14,12 +14,15 @@ __all__ = ["ForkSafeLock"]
 
 
 class ForkSafeLock:
-    """A ``threading.Lock`` for ``with``; free in a forked child."""
+    """A ``threading.RLock`` for ``with``; free in a forked child.
+
+    Re-entrant, because a finalizer may run at any point, and may want the lock its thread holds.
+    """
 
     __slots__ = ("__weakref__", "_lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         _all_locks.add(self)
 
     def __enter__(self) -> None:
@@ -35,7 +38,7 @@ class ForkSafeLock:
 
     def renew(self) -> None:
         """Become free, whoever held the lock: in a child, that thread does not exist."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 _all_locks: "weakref.WeakSet[ForkSafeLock]" = weakref.WeakSet()

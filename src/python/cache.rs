@@ -64,7 +64,7 @@ impl CacheCore {
     ///
     /// Raises:
     ///     InvalidKeyError: The key is empty or too long.
-    ///     InvalidTagError: A tag is not a text of 1 to 1024 bytes, or ``tags`` is a bare text.
+    ///     InvalidTagError: A tag is not a text of 1 to 2048 bytes, or ``tags`` is a bare text.
     ///     SerializationError: The value cannot be copied.
     ///     ValueError: ``ttl`` or ``priority`` is out of range.
     ///     CacheStoppedError: The cache was stopped.

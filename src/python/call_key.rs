@@ -23,12 +23,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Arguments of one call, written down.
 pub(super) type Encoded = SmallVec<[u8; 256]>;
 
-/// Whether a UUID and its text are written alike.
+/// Whether an id and its text are written alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// As given: the function may tell them apart, so their results are kept apart.
     AsGiven,
-    /// Alike: to invalidate one is to invalidate the other.
+    /// Alike, and so are a number and its text: to invalidate one is to invalidate the other.
     Merged,
 }
 
@@ -81,6 +81,9 @@ fn push_at(
     }
     if value.is_exact_instance_of::<PyInt>() {
         match value.extract::<i64>() {
+            Ok(number) if spelling == Spelling::Merged => {
+                push_sized(b's', format!(":{number}").as_bytes(), out);
+            }
             Ok(number) => {
                 out.push(b'i');
                 out.extend_from_slice(&number.to_le_bytes());

@@ -19,7 +19,7 @@ pub(super) const MOST_KEY_BYTES: usize = 8192;
 const MOST_ID_BYTES: usize = 1024;
 
 /// Longest tag, in bytes.
-const MOST_TAG_BYTES: usize = 1024;
+const MOST_TAG_BYTES: usize = 2048;
 
 /// Most tags of one entry.
 const MOST_TAGS: usize = 64;

@@ -223,8 +223,8 @@ class TestTemplates:
         def check(org: str) -> int:
             raise AssertionError("called")
 
-        with pytest.raises(InvalidTagError, match="1 to 1024"):
-            check("x" * 2000)
+        with pytest.raises(InvalidTagError, match="1 to 2048"):
+            check("x" * 4000)
         assert len(cache) == 0
 
     def test_a_value_with_braces_is_not_filled_in_again(self, cache: OptimizedCacheManager) -> None:

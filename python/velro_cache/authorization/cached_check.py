@@ -171,6 +171,8 @@ class CachedGenerationAccess:
         if not isinstance(auth_token, str):
             # Its repr would be the token.
             raise TypeError(f"auth_token must be a text, not {type(auth_token).__name__}")
+        if client_ip is not None and not isinstance(client_ip, str):
+            raise TypeError(f"client_ip must be a text, not {type(client_ip).__name__}")
         # The text itself, whatever a class of its own makes of str(): one that masks its secret
         # would give all tokens one key. The lengths keep the parts apart: no token can end in
         # somebody else's address.
