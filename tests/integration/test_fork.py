@@ -1,0 +1,257 @@
+"""A forked child has a cache that works, whatever its parent's threads were doing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from processes import output_of
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+def test_a_child_goes_on_with_what_was_there_and_shares_nothing_further() -> None:
+    assert (
+        output_of(
+            """
+            cache = OptimizedCacheManager()
+            cache.set("k", ["before"], tags=["t"])
+
+            def child():
+                seen = [cache.get("k")]
+                cache.set("mine", 1)
+                seen.append(cache.invalidate_by_tags(["t"]))
+                seen.append(cache.get("k"))
+                return seen
+
+            assert in_child(child) == "[(['before'], True), 1, (None, False)]", in_child(child)
+            # What the child did is the child's own.
+            assert cache.get("k") == (["before"], True)
+            assert "mine" not in cache
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_child_does_not_wait_for_a_load_of_its_parents_threads() -> None:
+    assert (
+        output_of(
+            """
+            cache = OptimizedCacheManager()
+            loading, go = threading.Event(), threading.Event()
+
+            def slow():
+                loading.set()
+                go.wait()
+                return "the parent's"
+
+            thread = threading.Thread(target=cache.get_or_load, args=("k", slow))
+            thread.start()
+            loading.wait()
+
+            async def in_a_loop():
+                return await cache.aget_or_load("l", lambda: "the child's")
+
+            def child():
+                first = cache.get_or_load("k", lambda: "the child's", load_timeout_seconds=None)
+                return [first, cache.get("k"), asyncio.run(in_a_loop())]
+
+            answer = in_child(child)
+            assert answer == repr(["the child's", ("the child's", True), "the child's"]), answer
+            go.set()
+            thread.join()
+            assert cache.get("k") == ("the parent's", True)
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_child_does_not_wait_for_a_load_of_its_parents_event_loop() -> None:
+    assert (
+        output_of(
+            """
+            cache = OptimizedCacheManager()
+
+            async def main():
+                go, loading = asyncio.Event(), asyncio.Event()
+
+                async def slow():
+                    loading.set()
+                    await go.wait()
+                    return "the parent's"
+
+                task = asyncio.create_task(cache.aget_or_load("k", slow))
+                await loading.wait()
+
+                def child():
+                    return cache.get_or_load("k", lambda: "the child's", load_timeout_seconds=None)
+
+                answer = in_child(child)
+                assert answer == repr("the child's"), answer
+                go.set()
+                assert await task == "the parent's"
+
+            asyncio.run(main())
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_child_forked_in_the_middle_of_an_invalidation_is_not_locked_out() -> None:
+    # The parent's thread walks over many entries nearly all the time, so nearly every fork comes
+    # in the middle of a walk.
+    assert (
+        output_of(
+            """
+            config = OptimizedCacheConfig(max_entries=60_000, eviction_batch_size=100_000)
+            cache = OptimizedCacheManager(config)
+            for number in range(50_000):
+                cache.set(f"item:{number}", number)
+            cache.set("auth:user:1:profile", 1)
+            stop = threading.Event()
+
+            def walk():
+                while not stop.is_set():
+                    cache.invalidate_by_pattern("*no*such*key*")
+                    cache.sweep()
+                    cache.get_stats()
+
+            threads = [threading.Thread(target=walk, daemon=True) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+
+            def child():
+                return [
+                    cache.get("auth:user:1:profile"),
+                    cache.invalidate_user_data(1),
+                    cache.set("new", 1),
+                    cache.get("new"),
+                    len(cache),
+                ]
+
+            for attempt in range(15):
+                answer = in_child(child)
+                assert answer == repr([(1, True), 1, True, (1, True), 50_001]), answer
+            stop.set()
+            for thread in threads:
+                thread.join()
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_the_sweeper_is_the_parents_and_a_child_can_start_its_own() -> None:
+    assert (
+        output_of(
+            """
+            class Watched(OptimizedCacheManager):
+                def sweep(self):
+                    super().sweep()
+                    swept.set()
+
+            swept = threading.Event()
+            config = OptimizedCacheConfig(cleanup_interval_seconds=0.01)
+            clock = ManualClock()
+            with Watched(config, clock=clock) as cache:
+                assert swept.wait(20)
+
+                def child():
+                    cache.set("k", 1, ttl=5)
+                    clock.advance(5)
+                    kept = len(cache)
+                    cache.start()
+                    swept.clear()
+                    found = swept.wait(10)
+                    swept.clear()
+                    swept.wait(10)
+                    left = len(cache)
+                    cache.stop()
+                    return [kept, found, left]
+
+                answer = in_child(child)
+                assert answer == "[1, True, 0]", answer
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_the_manager_of_the_process_and_decorated_functions_work_in_a_child() -> None:
+    assert (
+        output_of(
+            """
+            calls = []
+
+            @cached_authorization()
+            def check(user_id):
+                calls.append(user_id)
+                return len(calls)
+
+            assert check("u") == 1
+
+            def child():
+                return [check("u"), check("v"), check("v"), get_cache_manager().get_stats()["sets"]]
+
+            answer = in_child(child)
+            assert answer == "[1, 2, 2, 2]", answer
+            assert check("v") == 2
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_pool_of_forked_workers_has_a_cache_each() -> None:
+    assert (
+        output_of(
+            """
+            import multiprocessing
+
+            cache = OptimizedCacheManager()
+            cache.set("k", "inherited")
+
+            def work(number):
+                seen = cache.get("k")
+                cache.set("k", number)
+                return seen[1] and cache.get("k") == (number, True)
+
+            with multiprocessing.get_context("fork").Pool(4) as pool:
+                assert pool.map(work, range(40)) == [True] * 40
+            assert cache.get("k") == ("inherited", True)
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_child_may_fork_again() -> None:
+    assert (
+        output_of(
+            """
+            cache = OptimizedCacheManager()
+
+            def grandchild():
+                return cache.get_or_load("k", lambda: "new") + cache.get("g")[0]
+
+            def child():
+                cache.set("g", "+")
+                return in_child(grandchild)
+
+            answer = in_child(child)
+            assert answer == repr(repr("new+")), answer
+            print("ok")
+            """
+        )
+        == "ok"
+    )

@@ -1,0 +1,196 @@
+"""What users write, as a type checker must see it. Checked by mypy --strict, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal, assert_type
+from uuid import UUID
+
+import velro_cache
+from velro_cache import (
+    CacheInfo,
+    CacheStoppedError,
+    ConfigError,
+    EvictionPolicy,
+    LoaderTimeoutError,
+    OptimizedCacheConfig,
+    OptimizedCacheManager,
+    VelroCacheError,
+    cached_authorization,
+    escape_id,
+    generate_auth_key,
+    get_cache_manager,
+    run_cache_performance_test,
+    start_cache_manager,
+    stop_cache_manager,
+)
+
+
+@dataclass
+class Permissions:
+    roles: list[str]
+
+
+def settings() -> None:
+    config = OptimizedCacheConfig(
+        max_size_mb=64,
+        default_ttl_seconds=1.5,
+        eviction_policy="lfu",
+        isolation="shared",
+        load_timeout_seconds=None,
+    )
+    assert_type(config, OptimizedCacheConfig)
+    assert_type(OptimizedCacheConfig.production(), OptimizedCacheConfig)
+    assert_type(OptimizedCacheConfig.development(), OptimizedCacheConfig)
+    assert_type(OptimizedCacheConfig.from_env("MY_"), OptimizedCacheConfig)
+    assert_type(config.replace(eviction_policy=EvictionPolicy.TTL), OptimizedCacheConfig)
+    assert_type(config.isolation, Literal["copy", "shared"])
+    assert_type(config.max_entries, int)
+    assert_type(config.load_timeout_seconds, float | None)
+
+
+def everyday(cache: OptimizedCacheManager, user_id: UUID) -> None:
+    assert_type(cache.get("k"), tuple[Any, bool])
+    assert_type(cache.get("k", default=0), tuple[Any, bool])
+    assert_type(cache.get_value("k", None), Any)
+    assert_type(cache.set("k", {"a": 1}, ttl=60, tags=["t"], priority=3), bool)
+    assert_type(cache.set("k", 1, 0.5, ("t",), 1, stamp=cache.snapshot()), bool)
+    assert_type(cache.delete("k"), bool)
+    assert_type(cache.get_many({"a", "b"}), dict[str, Any])
+    assert_type(cache.set_many({"a": 1}, tags={"t"}), int)
+    assert_type(cache.invalidate_by_tags(["t"]), int)
+    assert_type(cache.invalidate_by_pattern("auth:*"), int)
+    assert_type(cache.invalidate_user_data(user_id), int)
+    assert_type(cache.invalidate_generation_data("g"), int)
+    assert_type(cache.invalidate_user_data(5), int)
+    assert_type(cache.keys("auth:*", limit=5), list[str])
+    assert_type(len(cache), int)
+    assert_type("k" in cache, bool)
+    assert_type(cache.snapshot(), int)
+    assert_type(cache.get_stats(), dict[str, Any])
+    assert_type(cache.config, OptimizedCacheConfig)
+    assert_type(cache.is_stopped, bool)
+
+
+def typed_helpers(cache: OptimizedCacheManager, user_id: UUID) -> None:
+    assert_type(cache.get_user_profile(user_id), tuple[Any, bool])
+    assert_type(cache.set_user_profile(user_id, {}, ttl=5), bool)
+    assert_type(cache.get_user_permissions("u"), tuple[Any, bool])
+    assert_type(cache.set_user_permissions("u", []), bool)
+    assert_type(cache.get_generation_access("g", user_id), tuple[Any, bool])
+    assert_type(cache.set_generation_access(1, user_id, True, stamp=1), bool)
+    assert_type(cache.get_project_access(project_id="p", user_id="u"), tuple[Any, bool])
+    assert_type(cache.set_project_access("p", "u", True), bool)
+    assert_type(cache.get_team_role("t", "u"), tuple[Any, bool])
+    assert_type(cache.set_team_role("t", "u", "admin"), bool)
+    assert_type(cache.get_uuid_validation("not a uuid", "api"), tuple[Any, bool])
+    assert_type(cache.set_uuid_validation(user_id, "api", True), bool)
+    assert_type(cache.get_session_data("u"), tuple[Any, bool])
+    assert_type(cache.set_session_data("u", {}), bool)
+    assert_type(cache.get_rate_limit("u", 60), tuple[Any, bool])
+    assert_type(cache.set_rate_limit("u", "60", {"left": 5}), bool)
+    assert_type(cache.generate_auth_key("user_profile", user_id=user_id), str)
+    assert_type(generate_auth_key("session_data", user_id="u"), str)
+    assert_type(escape_id(user_id), str)
+
+
+def load() -> Permissions:
+    return Permissions([])
+
+
+async def aload() -> Permissions:
+    return Permissions([])
+
+
+def life(permissions: Permissions) -> float | None:
+    return 5.0 if permissions.roles else None
+
+
+async def loading(cache: OptimizedCacheManager) -> None:
+    assert_type(cache.get_or_load("k", load), Permissions)
+    assert_type(cache.get_or_load("k", load, ttl=5, tags=["t"], refresh=True), Permissions)
+    assert_type(cache.get_or_load("k", load, ttl=life, load_timeout_seconds=None), Permissions)
+    assert_type(await cache.aget_or_load("k", aload, ttl=life), Permissions)
+    assert_type(await cache.aget_or_load("k", load), Permissions)
+    assert_type(await cache.aget_or_load("k", aload, load_timeout_seconds=1.5), Permissions)
+    assert_type(await cache.warm({"a": 1}, ttl=5), int)
+    assert_type(await cache.warm([("a", 1)], tags=["t"]), int)
+    assert_type(await cache.invalidate_user_authorization_cache("u"), int)
+    assert_type(await cache.invalidate_generation_authorization_cache("g"), int)
+
+
+async def life_cycle(cache: OptimizedCacheManager) -> None:
+    await cache.start()
+    cache.start()
+    await cache.stop()
+    cache.stop()
+    async with cache as entered:
+        assert_type(entered, OptimizedCacheManager)
+    with cache as entered_too:
+        assert_type(entered_too, OptimizedCacheManager)
+    assert_type(get_cache_manager(), OptimizedCacheManager)
+    assert_type(await start_cache_manager(OptimizedCacheConfig()), OptimizedCacheManager)
+    await stop_cache_manager()
+    assert_type(await run_cache_performance_test(cache, iterations=5), dict[str, Any])
+    assert_type(velro_cache.__version__, str)
+
+
+@cached_authorization()
+def check(user_id: UUID, depth: int = 1) -> Permissions:
+    return Permissions([])
+
+
+@cached_authorization(ttl_seconds=60, tags=["org:{org}"], key=lambda org: org)
+async def check_later(org: str) -> bool:
+    return True
+
+
+class Service:
+    @cached_authorization()
+    def check(self, user_id: str) -> bool:
+        return True
+
+    @cached_authorization()
+    async def check_later(self, user_id: str) -> bool:
+        return True
+
+    @staticmethod
+    @cached_authorization()
+    def static(user_id: str) -> bool:
+        return True
+
+    @classmethod
+    @cached_authorization()
+    def of_class(cls, user_id: str) -> bool:
+        return True
+
+
+async def decorated(service: Service, user_id: UUID) -> None:
+    assert_type(check(user_id), Permissions)
+    assert_type(check(user_id=user_id, depth=2), Permissions)
+    assert_type(await check_later("acme"), bool)
+    pending: Coroutine[Any, Any, bool] = check_later("acme")
+    await pending
+    assert_type(check.cache_info(), CacheInfo)
+    assert_type(check.cache_info().hits, int)
+    assert_type(check.cache_clear(), int)
+    assert_type(check_later.invalidate("acme"), int)
+    assert_type(check.__wrapped__, Callable[..., Any])
+    assert_type(service.check("u"), bool)
+    assert_type(service.check(user_id="u"), bool)
+    assert_type(Service.check(service, "u"), bool)
+    assert_type(await service.check_later("u"), bool)
+    assert_type(service.check.invalidate(service, "u"), int)
+    assert_type(Service.static("u"), bool)
+
+
+def errors() -> None:
+    try:
+        raise LoaderTimeoutError("late")
+    except TimeoutError as error:
+        assert_type(error, TimeoutError)
+    except (ConfigError, CacheStoppedError) as error_too:
+        assert_type(error_too, ConfigError | CacheStoppedError)
+    except VelroCacheError as any_of_ours:
+        assert_type(any_of_ours, VelroCacheError)
