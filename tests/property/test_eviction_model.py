@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -34,7 +34,7 @@ class Entry:
 class Eviction(RuleBasedStateMachine):
     """Keeps a plain dict beside the cache and tells at each eviction who had to go."""
 
-    @initialize(policy=st.sampled_from(EvictionPolicy), size=st.integers(1, 12))
+    @initialize(policy=st.sampled_from(EvictionPolicy), size=st.integers(1, 6))
     def begin(self, policy: EvictionPolicy, size: int) -> None:
         self.policy, self.size = policy, size
         self.clock, self.now = ManualClock(), 0.0
@@ -57,7 +57,7 @@ class Eviction(RuleBasedStateMachine):
                 return (min(entry.hits, 31) + 1) * entry.priority / idle
 
     @rule(
-        key=st.sampled_from("abcdefghijklmnop"),
+        key=st.sampled_from("abcdefghi"),
         value=st.integers(),
         ttl=st.integers(1000, 2000),
         priority=st.one_of(st.just(1), st.integers(1, 10)),
@@ -81,7 +81,7 @@ class Eviction(RuleBasedStateMachine):
             assert not gone
         self.entries[key] = new
 
-    @rule(key=st.sampled_from("abcdefghijklmnop"))
+    @rule(key=st.sampled_from("abcdefghi"))
     def get(self, key: str) -> None:
         self.requests += 1
         found, hit = self.cache.get(key)
@@ -92,11 +92,11 @@ class Eviction(RuleBasedStateMachine):
             entry.last_used = self.requests
             entry.hits += 1
 
-    @rule(key=st.sampled_from("abcdefghijklmnop"))
+    @rule(key=st.sampled_from("abcdefghi"))
     def delete(self, key: str) -> None:
         assert self.cache.delete(key) == (self.entries.pop(key, None) is not None)
 
-    @precondition(lambda self: len(self.entries) > 2)
+    @precondition(lambda self: self.requests % 10 == 9)
     @rule()
     def clear(self) -> None:
         self.cache.clear()
@@ -116,6 +116,7 @@ class Eviction(RuleBasedStateMachine):
 
 
 TestEviction = Eviction.TestCase
+TestEviction.settings = settings(stateful_step_count=100)
 
 
 @given(

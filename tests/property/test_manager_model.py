@@ -12,24 +12,33 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from velro_cache import OptimizedCacheConfig, OptimizedCacheManager
 from velro_cache._engine import ManualClock
 
-USERS = ["u1", "u2", "a:b", "*"]
-ESCAPED = {"a:b": "a%3Ab", "*": "%2A"}
+USERS = ["u1", "u2", "a:*"]
+ESCAPED = {"a:*": "a%3A%2A"}
 GENERATIONS = ["g1", "g2"]
 KEYS = [
-    *(f"auth:user:{ESCAPED.get(u, u)}:profile" for u in USERS),
+    "auth:user:u1:profile",
+    "auth:user:a%3A%2A:profile",
     *(f"auth:gen:{g}:user:{ESCAPED.get(u, u)}:access" for g in GENERATIONS for u in USERS),
-    *(f"session:{ESCAPED.get(u, u)}:data" for u in USERS),
+    "session:u1:data",
     "plain",
     "plain:x",
     "deep:1:2:3:4:5:6:7:8:9",
 ]
-TAGS = ["t1", "t2", "user:u1", "user:a:b", "generation:g1", "team:x"]
+TAGS = ["t1", "t2", "user:u1", "user:a:*"]
 PATTERNS = [
     "*",
     "auth:*",
@@ -43,7 +52,7 @@ PATTERNS = [
     "[ps]*",
     "[!a]*",
     "auth:user:u[12]:profile",
-    "auth:user:a%3Ab:*",
+    "auth:user:a%3A%2A:*",
     "plain",
     "plain:*",
     "plain*",
@@ -54,7 +63,9 @@ PATTERNS = [
 ]
 
 keys = st.sampled_from(KEYS)
-tag_sets = st.lists(st.sampled_from(TAGS), max_size=3)
+tag_sets: st.SearchStrategy[list[str]] = st.lists(
+    st.sampled_from(TAGS), min_size=1, max_size=3
+) | st.just([])
 values = st.one_of(st.integers(), st.none(), st.lists(st.integers(), max_size=2))
 
 
@@ -218,6 +229,7 @@ class Manager(RuleBasedStateMachine):
         tag = tag_of("generation", generation)
         assert count == self.invalidate(Invalidation(tags=frozenset({tag})))
 
+    @precondition(lambda self: len(self.history) % 10 == 9)
     @rule()
     def clear(self) -> None:
         self.cache.clear()
@@ -275,3 +287,4 @@ class Manager(RuleBasedStateMachine):
 
 
 TestManager = Manager.TestCase
+TestManager.settings = settings(stateful_step_count=100)

@@ -244,6 +244,8 @@ class TestNoOrdinaryError:
         with pytest.raises((Stop, LoaderCancelledError)):
             await asyncio.wait_for(first, PATIENCE)
         assert await asyncio.to_thread(thread.outcome) == "loaded anew"
+        loads = [task for task in asyncio.all_tasks() if task.get_name() == "velro-cache-load"]
+        await asyncio.gather(*loads, return_exceptions=True)
 
 
 class TestCancelled:
