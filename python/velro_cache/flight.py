@@ -195,15 +195,17 @@ def _copy_of(error: BaseException, traceback: TracebackType | None) -> BaseExcep
     """An exception like another one, for a caller of its own."""
     kind = type(error)
     try:
-        copied = copy.copy(error)
+        # Without `__init__`: it has run, and may make something else of what it made before.
+        copied = kind.__new__(kind, *error.args)
+        copied.args = error.args
+        copied.__dict__.update(error.__dict__)
+        if hasattr(error, "__notes__"):
+            copied.__notes__ = list(error.__notes__)
+        if str(copied) != str(error):
+            # A built-in one that keeps its state elsewhere and sets it in `__init__`.
+            copied = copy.copy(error)
     except Exception:
-        try:
-            # Its `__init__` asks for more than its arguments; it has run before.
-            copied = kind.__new__(kind, *error.args)
-            copied.args = error.args
-            copied.__dict__.update(error.__dict__)
-        except Exception:
-            copied = error
+        copied = error
     if type(copied) is not kind:
         copied = error
     if copied is not error:

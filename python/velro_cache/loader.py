@@ -15,6 +15,7 @@ Three rules keep this from ever telling a caller what was taken away before it a
 
 import asyncio
 import concurrent.futures
+import functools
 import inspect
 import os
 import time
@@ -164,6 +165,8 @@ class Flights:
                         # The loop itself only keeps a weak reference.
                         self._tasks.add(task)
                         task.add_done_callback(self._tasks.discard)
+                        # A task cancelled before its first step runs nothing of its own.
+                        task.add_done_callback(functools.partial(self._end, mine))
                     await self._await(flight, timeout_seconds)
             except BaseException:
                 # Once begun, the task goes on for the others.
@@ -278,6 +281,9 @@ class Flights:
     def _detach(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:
             self._flights.pop(flight.key, None)
+
+    def _end(self, flight: Flight, _: "asyncio.Task[None]") -> None:
+        self._abandon(flight)
 
     def _abandon(self, flight: Flight) -> None:
         self._settle(flight, AbandonedError())

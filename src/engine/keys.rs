@@ -167,8 +167,16 @@ impl KeyKind {
 ///
 /// So `invalidate_user_data` reaches a key of the documented shape even if it was set without
 /// tags.
+///
+/// A key with a UUID in another spelling also depends on what the key in the one spelling depends
+/// on: whoever invalidates need not know how a client wrote it.
 pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
     slots::push_key(key, out);
+    if let Some(canonical) = ids::with_canonical_uuids(key) {
+        let mut more = SlotList::new();
+        slots::push_key(&canonical, &mut more);
+        more.into_iter().for_each(|slot| push_once(slot, out));
+    }
     let mut segments = key.split(|&byte| byte == b':');
     let mut before = segments.next().unwrap_or_default();
     for (at, segment) in segments.enumerate() {

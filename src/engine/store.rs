@@ -2,11 +2,11 @@
 
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
-use super::keys;
 use super::latency::Latency;
 use super::row::{Row, weigh};
 use super::shard::{Leaving, NewRow, Shard};
 use super::stats::Snapshot;
+use super::{ids, keys};
 use crate::invalidation::pattern::{Pattern, Reach};
 use crate::invalidation::slots::{self, SlotList};
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
@@ -133,7 +133,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         let mut slots = SlotList::new();
         keys::push_slots_of_key(key, &mut slots);
         slots.extend_from_slice(tag_slots);
-        self.table.may_store(key, stamp, &slots)
+        self.may_store(key, stamp, &slots)
     }
 
     /// Bytes one entry may have at the most.
@@ -185,7 +185,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         };
         // Before the check; see `Row::checked_at`.
         let checked_at = self.table.now();
-        if !self.table.may_store(entry.key, entry.stamp, &slots) {
+        if !self.may_store(entry.key, entry.stamp, &slots) {
             shard.counters.stale_rejects += 1;
             drop(shard);
             return Inserted::refused(Outcome::Stale, entry.value);
@@ -259,11 +259,18 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         }
     }
 
+    /// Whether nothing that covers a key in any spelling was invalidated since `stamp`.
+    fn may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
+        self.table.may_store(key, stamp, slots)
+            && ids::with_canonical_uuids(key)
+                .is_none_or(|canonical| self.table.may_store(&canonical, stamp, slots))
+    }
+
     fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<V>) {
         self.table.invalidate_pattern(text);
         self.remove_where(|row, now, _| {
             let why = if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired };
-            pattern.matches(&row.key).then_some(why)
+            fits(pattern, &row.key).then_some(why)
         })
     }
 
@@ -427,6 +434,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             shard.lock().validate();
         }
     }
+}
+
+/// Whether a wildcard covers a key as it is, or with its UUIDs in their one spelling.
+fn fits(pattern: &Pattern, key: &[u8]) -> bool {
+    pattern.matches(key)
+        || ids::with_canonical_uuids(key).is_some_and(|canonical| pattern.matches(&canonical))
 }
 
 impl<V, L> std::fmt::Debug for Store<V, L> {

@@ -28,7 +28,7 @@ use super::text;
 use super::value::CachedValue;
 use crate::engine::ids::Text;
 use crate::engine::keys::{self, KeyKind};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyImportError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -495,6 +495,13 @@ static CALL_METHODS: Methods<1> = Methods([method(c"probe", probe, PROBE_DOC)]);
 
 /// Puts the raw methods on their classes.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached, so there is a current interpreter, and a main one.
+    let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
+    if !main {
+        return Err(PyImportError::new_err(
+            "velro_cache does not work in sub-interpreters; use processes or threads",
+        ));
+    }
     METHODS.0.iter().try_for_each(|method| put_on(&py.get_type::<CacheCore>(), method))?;
     CALL_METHODS.0.iter().try_for_each(|method| put_on(&py.get_type::<CachedCalls>(), method))
 }

@@ -155,10 +155,11 @@ impl Inner {
         tag_slots: &SlotList,
     ) -> PyResult<bool> {
         let frozen = self.freeze(value)?;
+        // Before, because what is replaced is dropped on the way, which may run Python code and let
+        // a load store; and after, because a load may have begun meanwhile.
+        self.loads.supersede(key);
         let outcome = self.store_frozen(key, frozen, ttl, priority, stamp, tag_slots)?;
-        if outcome != Outcome::Stale {
-            self.loads.supersede(key);
-        }
+        self.loads.supersede(key);
         Ok(outcome == Outcome::Stored)
     }
 

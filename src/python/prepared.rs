@@ -99,11 +99,13 @@ impl LoadedValue {
         self.value.clone_ref(py).into_python(py)
     }
 
-    /// Whether nothing it depends on was invalidated since its load began, as of now. Only then
+    /// Whether nothing it depends on was invalidated, and nothing newer set, since its load began,
+    /// as of now. Only then
     /// may it be given to somebody who asked after the load had begun.
     #[getter]
     fn is_current(&self) -> bool {
         let entry = self.entry.get();
-        entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
+        entry.ticket.is_valid()
+            && entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
     }
 }

@@ -68,6 +68,22 @@ fn a_key_carries_the_tags_of_the_ids_in_it() {
 }
 
 #[test]
+fn a_uuid_in_another_spelling_does_not_escape() {
+    let uuid = "0f8fad5b-d9cb-469f-a165-70867728950e";
+    let spelt = format!("auth:gen:{}:user:u1:access", uuid.replace('-', "").to_uppercase());
+    let key = format!("auth:gen:{uuid}:user:u1:access");
+    for pattern in [format!("auth:gen:{uuid}:*"), format!("*:{uuid}:user:?1:*"), key] {
+        let cache = cache();
+        let before = cache.store.snapshot();
+        cache.set(&spelt, 1);
+        cache.store.invalidate_pattern(pattern.as_bytes());
+        assert_eq!(cache.get(&spelt), None, "{pattern}");
+        let late = cache.set_tagged(&spelt, 1, &[], before);
+        assert_eq!(late, Outcome::Stale, "{pattern}");
+    }
+}
+
+#[test]
 fn counts_are_those_of_live_entries() {
     let cache = cache();
     let brief = NewEntry { ttl: Duration::from_secs(1), ..entry("auth:a", 1, 1) };

@@ -25,6 +25,7 @@ __all__ = [
     "GenerationPermissions",
     "SecurityLevel",
     "TeamRole",
+    "utc_now",
 ]
 
 
