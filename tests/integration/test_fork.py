@@ -255,3 +255,84 @@ def test_a_child_may_fork_again() -> None:
         )
         == "ok"
     )
+
+
+def test_a_child_is_not_locked_out_by_a_lock_its_parents_threads_held() -> None:
+    assert (
+        output_of(
+            """
+            from velro_cache import registry
+            from velro_cache.fork_safety import ForkSafeLock
+
+            locks = [ForkSafeLock(), registry._lock]
+            held, go = threading.Event(), threading.Event()
+
+            def hold():
+                with locks[0], locks[1]:
+                    held.set()
+                    go.wait()
+
+            thread = threading.Thread(target=hold, daemon=True)
+            thread.start()
+            held.wait()
+
+            def child():
+                with locks[0]:
+                    manager = get_cache_manager()
+                manager.set("k", 1)
+                return manager.get("k")
+
+            answer = in_child(child)
+            assert answer == "(1, True)", answer
+            go.set()
+            thread.join()
+            print("ok")
+            """
+        )
+        == "ok"
+    )
+
+
+def test_a_child_can_check_while_its_parents_threads_check_all_the_time() -> None:
+    assert (
+        output_of(
+            """
+            from velro_cache.authorization import CachedGenerationAccess, GenerationPermissions
+
+            class Service:
+                async def validate_generation_media_access(self, generation_id, user_id, *_, **__):
+                    return GenerationPermissions(
+                        generation_id, user_id, granted=True, can_view=True
+                    )
+
+            checks = CachedGenerationAccess(Service(), OptimizedCacheManager())
+            # The very first use in a process sets things up, which is not the question here.
+            asyncio.run(checks.check("g", "u", "token"))
+            running = threading.Barrier(3)
+
+            def busy():
+                async def check():
+                    running.wait()
+                    while True:
+                        for _ in range(100):
+                            await checks.check("g", "u", "token")
+
+                asyncio.run(check())
+
+            for _ in range(2):
+                threading.Thread(target=busy, daemon=True).start()
+            running.wait()
+            sys.setswitchinterval(1e-5)
+            answers = {
+                in_child(lambda: asyncio.run(checks.check("g", "u", "token")).granted)
+                for _ in range(25)
+            }
+            assert answers == {"True"}, answers
+            print("ok")
+            sys.stdout.flush()
+            # Its daemon threads are in the middle of something; how that ends is not the question.
+            os._exit(0)
+            """
+        )
+        == "ok"
+    )

@@ -1,8 +1,9 @@
 """Many threads and event loops at once, and one promise: what was taken away is not served.
 
-Writers keep the truth in a plain list; they change it first and invalidate afterwards, as a
-service does with its database. Every reader notes the truth *before* it asks. If the cache then
-answers with something older, it has served what was taken away before the question was asked.
+Writers keep the truth in a plain list; they change it first, then invalidate, as a service does
+with its database, and note when that is done. Every reader looks at this note *before* it asks.
+If the cache then answers with something older, it has served what had been taken away before the
+question was asked.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Truth:
 
     def __init__(self) -> None:
         self.versions = [0] * USERS
+        self.taken_away = [0] * USERS
         self._done = threading.Event()
         self.checked = 0
 
@@ -58,6 +60,7 @@ class Truth:
         for _ in range(INVALIDATIONS):
             self.versions[user] += 1
             invalidate(user)
+            self.taken_away[user] = self.versions[user]
 
     def readers_go_on(self) -> bool:
         return not self._done.is_set()
@@ -97,7 +100,7 @@ def test_no_thread_sees_what_was_taken_away_before_it_asked(how: str) -> None:
         user = 0
         while truth.readers_go_on():
             user = (user + 1) % USERS
-            asked_at = truth.versions[user]
+            asked_at = truth.taken_away[user]
             answer = cache.get_or_load(key_of(user), partial(truth.load, user))
             truth.check(user, asked_at, answer)
 
@@ -106,7 +109,7 @@ def test_no_thread_sees_what_was_taken_away_before_it_asked(how: str) -> None:
         user = 0
         while truth.readers_go_on():
             user = (user + 1) % USERS
-            asked_at = truth.versions[user]
+            asked_at = truth.taken_away[user]
             answer, hit = cache.get_user_permissions(user)
             if not hit:
                 stamp = cache.snapshot()
@@ -133,7 +136,7 @@ def test_no_event_loop_sees_what_was_taken_away_before_it_asked() -> None:
 
     async def ask(user: int) -> None:
         while truth.readers_go_on():
-            asked_at = truth.versions[user]
+            asked_at = truth.taken_away[user]
             answer = await cache.aget_or_load(key_of(user), lambda: load(user))
             truth.check(user, asked_at, answer)
             await asyncio.sleep(0)
@@ -144,7 +147,7 @@ def test_no_event_loop_sees_what_was_taken_away_before_it_asked() -> None:
     def thread() -> None:
         while truth.readers_go_on():
             for user in range(USERS):
-                asked_at = truth.versions[user]
+                asked_at = truth.taken_away[user]
                 answer = cache.get_or_load(key_of(user), partial(truth.load, user))
                 truth.check(user, asked_at, answer)
 
@@ -170,13 +173,13 @@ def test_no_decorated_function_answers_with_what_was_taken_away() -> None:
     def reader() -> None:
         while truth.readers_go_on():
             for user in range(USERS):
-                asked_at = truth.versions[user]
+                asked_at = truth.taken_away[user]
                 truth.check(user, asked_at, permissions(user))
 
     async def reader_later() -> None:
         while truth.readers_go_on():
             for user in range(USERS):
-                asked_at = truth.versions[user]
+                asked_at = truth.taken_away[user]
                 truth.check(user, asked_at, await permissions_later(user))
 
     def by_result(user: int) -> None:
