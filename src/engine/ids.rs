@@ -28,6 +28,8 @@ const ESCAPED: [bool; 256] = {
     table
 };
 
+const UUID_DIGITS: usize = 32;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends an id to a key: a UUID in its one spelling, anything else escaped.
@@ -78,7 +80,7 @@ pub fn push_tag(tag: &[u8], out: &mut Text) {
 pub(super) fn push_tag_of_segment(kind: &[u8], segment: &[u8], out: &mut Text) {
     out.extend_from_slice(kind);
     out.push(b':');
-    match any_uuid(segment) {
+    match if is_canonical(segment) { None } else { any_uuid(segment) } {
         Some(bits) => push_uuid(bits, out),
         None => out.extend_from_slice(segment),
     }
@@ -93,6 +95,10 @@ pub(super) fn is_unescaped(segment: &[u8]) -> bool {
 /// changes nothing.
 #[must_use]
 pub fn with_canonical_uuids(key: &[u8]) -> Option<Vec<u8>> {
+    // Nearly every key: no UUID, or all of them as they should be.
+    if key.split(|&byte| byte == b':').all(|part| is_canonical(part) || any_uuid(part).is_none()) {
+        return None;
+    }
     let mut out = Text::new();
     for (at, segment) in key.split(|&byte| byte == b':').enumerate() {
         if at > 0 {
@@ -103,7 +109,7 @@ pub fn with_canonical_uuids(key: &[u8]) -> Option<Vec<u8>> {
             None => out.extend_from_slice(segment),
         }
     }
-    (out.as_slice() != key).then(|| out.to_vec())
+    Some(out.to_vec())
 }
 
 #[inline]
@@ -119,6 +125,11 @@ fn push_escaped(id: &[u8], out: &mut Text) {
             out.push(byte);
         }
     }
+}
+
+/// Whether an id is a UUID in its one spelling, or far too short for one in any.
+fn is_canonical(id: &[u8]) -> bool {
+    id.len() < UUID_DIGITS || canonical_uuid(id).is_some_and(|uuid| uuid == id)
 }
 
 /// The one spelling of a UUID written with hyphens, in any case, bare, in braces or as a URN.
@@ -165,8 +176,7 @@ const LOWER_HEX: [u8; 256] = {
 /// they are, in braces, as a URN; escaped or not.
 fn any_uuid(id: &[u8]) -> Option<u128> {
     const PREFIXES: [&[u8]; 4] = [b"urn:", b"urn%3A", b"uuid:", b"uuid%3A"];
-    const DIGITS: usize = 32;
-    if id.len() < DIGITS {
+    if id.len() < UUID_DIGITS {
         return None;
     }
     let mut rest = id;
@@ -188,7 +198,7 @@ fn any_uuid(id: &[u8]) -> Option<u128> {
             None => return None,
         }
     }
-    (digits == DIGITS).then_some(bits)
+    (digits == UUID_DIGITS).then_some(bits)
 }
 
 #[cfg(test)]

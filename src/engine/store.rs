@@ -261,9 +261,16 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
 
     /// Whether nothing that covers a key in any spelling was invalidated since `stamp`.
     fn may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
+        // A stamp as new as the clock is newer than every wildcard, in any spelling.
+        let newest = stamp >= self.table.now();
         self.table.may_store(key, stamp, slots)
-            && ids::with_canonical_uuids(key)
-                .is_none_or(|canonical| self.table.may_store(&canonical, stamp, slots))
+            && (newest || self.canonical_may_store(key, stamp, slots))
+    }
+
+    #[cold]
+    fn canonical_may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
+        ids::with_canonical_uuids(key)
+            .is_none_or(|canonical| self.table.may_store(&canonical, stamp, slots))
     }
 
     fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<V>) {

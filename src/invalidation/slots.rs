@@ -62,34 +62,46 @@ pub fn of_tag(tag: &[u8]) -> Slot {
 #[must_use]
 pub fn of_prefix(prefix: &[u8]) -> Option<Slot> {
     let depth = 1 + prefix.iter().filter(|&&byte| byte == b':').count();
-    (depth <= MAX_PREFIX_DEPTH).then(|| of_prefix_at(depth, prefix))
+    (depth <= MAX_PREFIX_DEPTH).then(|| locate(region_of_prefix(depth), b"p", prefix))
 }
 
 /// Appends the slots a key depends on by itself: the whole key and each of its prefixes.
 pub fn push_key(key: &[u8], slots: &mut SlotList) {
     slots.push(of_key(key));
-    let colons = key.iter().enumerate().filter(|&(_, &byte)| byte == b':');
-    for (depth, (end, _)) in (1..=MAX_PREFIX_DEPTH).zip(colons) {
-        slots.push(of_prefix_at(depth, &key[..end]));
+    // One pass: the hash of a prefix goes on where that of a shorter one ended.
+    let mut hasher = SipHasher13::new();
+    hasher.write(b"p");
+    let (mut depth, mut hashed) = (0, 0);
+    for (end, _) in key.iter().enumerate().filter(|&(_, &byte)| byte == b':') {
+        depth += 1;
+        if depth > MAX_PREFIX_DEPTH {
+            return;
+        }
+        hasher.write(&key[hashed..end]);
+        hashed = end;
+        slots.push(place(region_of_prefix(depth), hasher.finish()));
     }
 }
 
-fn of_prefix_at(depth: usize, prefix: &[u8]) -> Slot {
-    let region = match depth {
+fn region_of_prefix(depth: usize) -> Region {
+    match depth {
         1 => PREFIX_OF_1,
         2 => PREFIX_OF_2,
         3 => PREFIX_OF_3,
         _ => DEEP_PREFIX,
-    };
-    locate(region, b"p", prefix)
+    }
 }
 
 fn locate(region: Region, kind: &[u8], name: &[u8]) -> Slot {
     let mut hasher = SipHasher13::new();
     hasher.write(kind);
     hasher.write(name);
+    place(region, hasher.finish())
+}
+
+fn place(region: Region, hash: u64) -> Slot {
     // Multiply-shift instead of a remainder: any region length, no bias worth speaking of.
-    let scaled = (u128::from(hasher.finish()) * u128::from(region.len)) >> 64;
+    let scaled = (u128::from(hash) * u128::from(region.len)) >> 64;
     region.start + scaled as u32
 }
 
