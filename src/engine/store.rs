@@ -400,9 +400,10 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
                 let to = from.saturating_add(self.batch_size);
                 removed +=
                     shard.remove_where(from, to, |row| why(row, now, &self.table), &mut values);
+                let more = to < shard.places();
                 drop(shard);
                 from = to;
-                if from >= pause_at {
+                if more && from >= pause_at {
                     (self.between_batches)();
                     pause_at = from + ROWS_BETWEEN_PAUSES;
                 }

@@ -49,6 +49,11 @@ mod _engine {
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
         super::hot::install(module.py())?;
+        // Everything that is set up once is set up now: a process that forks while another thread
+        // is at it would leave the child with a set-up nobody will ever finish.
+        super::types::Types::get(module.py())?;
+        super::text::is_uuid(module.as_any())?;
+        super::digest::init()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -12,6 +12,7 @@ import asyncio
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -61,6 +62,14 @@ class Truth:
             self.versions[user] += 1
             invalidate(user)
             self.taken_away[user] = self.versions[user]
+            self._let_somebody_ask()
+
+    def _let_somebody_ask(self) -> None:
+        # Without this the writers are through before the readers have begun. Bounded, should the
+        # readers have failed.
+        before, end = self.checked, time.monotonic() + 10
+        while self.checked == before and time.monotonic() < end:
+            time.sleep(0)
 
     def readers_go_on(self) -> bool:
         return not self._done.is_set()
@@ -75,7 +84,7 @@ class Truth:
             self._done.set()
         for reader in reading:
             reader.outcome()
-        assert self.checked > INVALIDATIONS, "the readers hardly got to ask"
+        assert self.checked >= INVALIDATIONS, "the readers hardly got to ask"
 
 
 def key_of(user: int) -> str:
