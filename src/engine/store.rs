@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
-use super::latency::Latency;
+use super::latency::{self, Latency};
 use super::row::{Row, weigh};
 use super::shard::{Leaving, NewRow, Shard};
 use super::stats::Snapshot;
@@ -11,7 +11,7 @@ use crate::invalidation::pattern::{Pattern, Reach};
 use crate::invalidation::slots::{self, SlotList};
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
 use crate::sync::{RawMutex, ShardGuard, ShardMutex};
-use ahash::RandomState;
+use foldhash::fast::RandomState;
 use lock_api::RawMutexTimed;
 use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hasher};
@@ -108,7 +108,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         Ok(Self {
             shards: shards.collect(),
             shard_bits: count.ilog2(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             clock,
             table,
             latency: Latency::new(),
@@ -153,11 +153,18 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         read: impl FnOnce(&V) -> R,
         miss: impl FnOnce(Option<V>) -> R,
     ) -> R {
-        if self.latency.is_due() {
-            self.timed_get(key, read, miss)
-        } else {
-            self.untimed_get(key, read, miss)
-        }
+        let hash = self.hash(key);
+        let found = match self.try_shard(hash) {
+            Some(mut shard) => {
+                if latency::is_due(shard.counters.hits + shard.counters.misses) {
+                    self.timed(|| shard.lookup(hash, key, &self.clock, &self.table, read))
+                } else {
+                    shard.lookup(hash, key, &self.clock, &self.table, read)
+                }
+            }
+            None => Err(None),
+        };
+        found.unwrap_or_else(miss)
     }
 
     /// The clock of invalidations, to be read *before* reading what will be stored.
@@ -355,31 +362,11 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
     }
 
     #[cold]
-    fn timed_get<R>(
-        &self,
-        key: &[u8],
-        read: impl FnOnce(&V) -> R,
-        miss: impl FnOnce(Option<V>) -> R,
-    ) -> R {
+    fn timed<R>(&self, lookup: impl FnOnce() -> R) -> R {
         let start = Instant::now();
-        let answer = self.untimed_get(key, read, miss);
+        let answer = lookup();
         self.latency.record(start.elapsed());
         answer
-    }
-
-    #[inline(always)]
-    fn untimed_get<R>(
-        &self,
-        key: &[u8],
-        read: impl FnOnce(&V) -> R,
-        miss: impl FnOnce(Option<V>) -> R,
-    ) -> R {
-        let hash = self.hash(key);
-        let found = match self.try_shard(hash) {
-            Some(mut shard) => shard.lookup(hash, key, &self.clock, &self.table, read),
-            None => Err(None),
-        };
-        found.unwrap_or_else(miss)
     }
 
     /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which

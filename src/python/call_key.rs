@@ -11,12 +11,12 @@
 use super::errors::UncacheableArgumentError;
 use super::text;
 use super::types::Types;
+use ahash::AHashMap;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType, PyWeakrefReference,
 };
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -196,7 +196,7 @@ fn push_enum_class(class: &Bound<'_, PyType>, out: &mut Encoded) -> PyResult<()>
 /// be answered with what was cached for the first.
 #[derive(Debug, Default)]
 pub(super) struct Receivers {
-    known: crate::sync::Mutex<HashMap<usize, (u64, Py<PyWeakrefReference>)>>,
+    known: crate::sync::Mutex<AHashMap<usize, (u64, Py<PyWeakrefReference>)>>,
     last: AtomicU64,
 }
 

@@ -5,7 +5,7 @@
 //! [`Ticket`]; `set` takes the tickets of its key away, and a load without one does not store.
 
 use crate::sync::Mutex;
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(super) struct Loads {
     /// How many; lets `set` skip the rest while there are none.
     count: AtomicUsize,
-    by_key: Mutex<HashMap<Box<[u8]>, Vec<Flag>>>,
+    by_key: Mutex<AHashMap<Box<[u8]>, Vec<Flag>>>,
 }
 
 /// True until something newer was set.
