@@ -96,6 +96,8 @@ class Flight:
         if error is not None:
             raise error if led else _copy_of(error, self._traceback)
         value = self.future.result(timeout=0)
+        if not led and value.is_superseded:
+            return None
         return value if joined_at == self.stamp or value.is_current else None
 
     def settle(self, outcome: LoadedValue | Exception) -> None:

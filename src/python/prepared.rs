@@ -99,13 +99,18 @@ impl LoadedValue {
         self.value.clone_ref(py).into_python(py)
     }
 
-    /// Whether nothing it depends on was invalidated, and nothing newer set, since its load began,
-    /// as of now. Only then
-    /// may it be given to somebody who asked after the load had begun.
+    /// Whether nothing it depends on was invalidated since its load began, as of now. Only then
+    /// may it be given to somebody who asked after an invalidation.
     #[getter]
     fn is_current(&self) -> bool {
         let entry = self.entry.get();
-        entry.ticket.is_valid()
-            && entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
+        entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
+    }
+
+    /// Whether something newer was set since its load began. Then it may be given to nobody but
+    /// the caller whose load it was.
+    #[getter]
+    fn is_superseded(&self) -> bool {
+        !self.entry.get().ticket.is_valid()
     }
 }
