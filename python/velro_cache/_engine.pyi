@@ -14,6 +14,7 @@ __all__ = [
     "ManualClock",
     "PreparedEntry",
     "__version__",
+    "call_directly",
     "escape_id",
     "generate_auth_key",
     "key_kinds",
@@ -141,6 +142,7 @@ class CachedCalls:
     @property
     def counts(self) -> tuple[int, int]: ...
 
+def call_directly(cls: type[CachedFunction]) -> None: ...
 @disjoint_base
 class CachedFunction:
     """A decorated function that is not a coroutine function."""

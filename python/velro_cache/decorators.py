@@ -19,7 +19,7 @@ from typing import (
 )
 from uuid import UUID
 
-from velro_cache._engine import CachedCalls, CachedFunction
+from velro_cache._engine import CachedCalls, CachedFunction, call_directly
 from velro_cache.exceptions import ConfigError, InvalidTagError
 from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
@@ -175,6 +175,9 @@ def cached_authorization(
 
 class _CachedFunction(CachedFunction):
     """The compiled function, with room for attributes."""
+
+
+call_directly(_CachedFunction)
 
 
 class _Shape:

@@ -27,7 +27,7 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
         A target counts as met while there is nothing to measure yet.
     """
     counters = figures["counters"]
-    hits, misses = counters["hits"], counters["misses"]
+    hits, misses = figures["hits"], figures["misses"]
     total = hits + misses
     families = {family["name"]: family for family in figures["families"]}
     auth = [family for name, family in families.items() if name.startswith("auth:")]

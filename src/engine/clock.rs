@@ -11,6 +11,12 @@ use std::time::Duration;
 /// Milliseconds on the engine's clock.
 pub type Millis = u64;
 
+/// A length of time on it.
+#[must_use]
+pub fn millis(time: Duration) -> Millis {
+    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}
+
 /// Where the time comes from.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
@@ -28,7 +34,7 @@ pub struct ManualClock(AtomicU64);
 impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2);
+        let millis = millis(by);
         // Stops at the end of time instead of starting over.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             Some(now.saturating_add(millis))
@@ -54,12 +60,11 @@ impl Clock {
 
     /// When something that begins now and may last `ttl` must end.
     #[must_use]
-    pub fn deadline(&self, now: Millis, ttl: Duration) -> Millis {
+    pub fn deadline(&self, now: Millis, ttl: Millis) -> Millis {
         let tick = match self {
             Self::System => system::tick(),
             Self::Manual(_) => 0,
         };
-        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         now.saturating_add(ttl.saturating_sub(tick))
     }
 }
@@ -116,10 +121,10 @@ mod tests {
     #[test]
     fn deadline_errs_on_the_early_side() {
         let clock = Clock::System;
-        let ttl = Duration::from_secs(1);
+        let ttl = 1000;
         let deadline = clock.deadline(5_000, ttl);
         assert!((5_900..6_000).contains(&deadline), "{deadline}");
-        assert_eq!(clock.deadline(5_000, Duration::ZERO), 5_000);
+        assert_eq!(clock.deadline(5_000, 0), 5_000);
     }
 
     #[test]
@@ -129,6 +134,6 @@ mod tests {
         assert_eq!(clock.now(), 0);
         hand.advance(Duration::from_millis(1500));
         assert_eq!(clock.now(), 1500);
-        assert_eq!(clock.deadline(1500, Duration::from_secs(1)), 2500);
+        assert_eq!(clock.deadline(1500, 1000), 2500);
     }
 }

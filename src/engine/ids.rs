@@ -32,9 +32,23 @@ const UUID_DIGITS: usize = 32;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Both hexadecimal digits of every byte.
+pub const HEX_PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Appends an id to a key: a UUID in its one spelling, anything else escaped.
 #[inline]
 pub fn push_id(id: &[u8], out: &mut Text) {
+    if is_plain(id) {
+        return out.extend_from_slice(id);
+    }
     match canonical_uuid(id) {
         Some(uuid) => out.extend_from_slice(&uuid),
         None => push_escaped(id, out),
@@ -43,13 +57,24 @@ pub fn push_id(id: &[u8], out: &mut Text) {
 
 /// Appends the 128 bits of a UUID in their one spelling.
 pub fn push_uuid(bits: u128, out: &mut Text) {
-    let digits = bits.to_be_bytes();
-    for (at, byte) in digits.into_iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    out.extend_from_slice(&uuid_text(bits));
+}
+
+/// Length of a UUID in its one spelling.
+pub const UUID_CHARACTERS: usize = 36;
+
+/// The one spelling of a UUID.
+#[must_use]
+pub fn uuid_text(bits: u128) -> [u8; UUID_CHARACTERS] {
+    let mut text = [b'-'; UUID_CHARACTERS];
+    for (at, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        // One hyphen before each of the bytes 4, 6, 8 and 10.
+        let hyphens = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4][at];
+        let [high, low] = HEX_PAIRS[usize::from(byte)];
+        text[2 * at + hyphens] = high;
+        text[2 * at + hyphens + 1] = low;
     }
+    text
 }
 
 /// Writes a tag in the form all spellings of it share.
@@ -73,6 +98,18 @@ pub fn push_tag(tag: &[u8], out: &mut Text) {
             Some(bits) => push_uuid(bits, out),
             None => push_escaped(part, out),
         }
+    }
+}
+
+/// Whether a tag is already in the form that all spellings of it share; may say no to one that is.
+#[inline]
+pub(super) fn is_canonical_tag(tag: &[u8]) -> bool {
+    match tag.iter().position(|&byte| byte == b':') {
+        Some(colon) => {
+            let id = &tag[colon + 1..];
+            is_plain(id) && is_canonical(id)
+        }
+        None => true,
     }
 }
 
@@ -125,6 +162,25 @@ fn push_escaped(id: &[u8], out: &mut Text) {
             out.push(byte);
         }
     }
+}
+
+/// Whether an id stands in a key just as it is, whatever it means: nothing to be escaped, and no
+/// capital letter, which could be part of a UUID.
+#[inline]
+#[must_use]
+pub fn is_plain(id: &[u8]) -> bool {
+    const CHANGES: [bool; 256] = {
+        let mut table = ESCAPED;
+        let mut byte = b'A';
+        while byte <= b'Z' {
+            table[byte as usize] = true;
+            byte += 1;
+        }
+        table[b'{' as usize] = true;
+        table
+    };
+    // Without branches: this runs for each id of a lookup.
+    !id.iter().fold(false, |seen, &byte| seen | CHANGES[usize::from(byte)])
 }
 
 /// Whether an id is a UUID in its one spelling, or far too short for one in any.

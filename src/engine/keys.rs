@@ -215,6 +215,9 @@ pub fn push_once(slot: Slot, out: &mut SlotList) {
 /// The slot of a tag as a caller writes it.
 #[must_use]
 pub fn slot_of_tag(tag: &[u8]) -> Slot {
+    if ids::is_canonical_tag(tag) {
+        return slots::of_tag(tag);
+    }
     let mut canonical = Text::new();
     ids::push_tag(tag, &mut canonical);
     slots::of_tag(&canonical)
@@ -268,19 +271,17 @@ impl Family {
     #[inline]
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        match key.first() {
-            Some(b'a') => match key.strip_prefix(b"auth:") {
-                Some(rest) if rest.starts_with(b"gen:") => Self::Generation,
-                Some(rest) if rest.starts_with(b"user:") => Self::User,
-                Some(rest) if rest.starts_with(b"call:") => Self::Call,
-                Some(rest) if rest.starts_with(b"project:") => Self::Project,
-                Some(rest) if rest.starts_with(b"team:") => Self::Team,
-                Some(_) => Self::OtherAuthorization,
-                None => Self::Other,
-            },
-            Some(b'u') if key.starts_with(b"uuid:validation:") => Self::UuidValidation,
-            Some(b's') if key.starts_with(b"session:") => Self::Session,
-            Some(b'r') if key.starts_with(b"rate_limit:") => Self::RateLimit,
+        // The eight bytes at the beginning tell all the usual ones apart, in one comparison each.
+        match key.first_chunk::<8>() {
+            Some(b"auth:gen") if key.get(8) == Some(&b':') => Self::Generation,
+            Some(b"auth:use") if key.starts_with(b"auth:user:") => Self::User,
+            Some(b"auth:cal") if key.starts_with(b"auth:call:") => Self::Call,
+            Some(b"auth:pro") if key.starts_with(b"auth:project:") => Self::Project,
+            Some(b"auth:tea") if key.starts_with(b"auth:team:") => Self::Team,
+            Some(b"uuid:val") if key.starts_with(b"uuid:validation:") => Self::UuidValidation,
+            Some(b"session:") => Self::Session,
+            Some(b"rate_lim") if key.starts_with(b"rate_limit:") => Self::RateLimit,
+            _ if key.starts_with(b"auth:") => Self::OtherAuthorization,
             _ => Self::Other,
         }
     }

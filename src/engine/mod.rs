@@ -9,7 +9,8 @@
 //! * [`clock`] — time, coarse and cheap, or set by hand;
 //! * [`ids`] — how ids become parts of keys and tags without being able to forge others;
 //! * [`keys`] — the eight kinds of authorization keys;
-//! * `row`, `shard`, [`store`] — one entry, one locked table, all of them;
+//! * `row`, `shard`, [`store`] — one entry, one locked table, all of them; [`stored_key`] — what keys
+//!   are kept as;
 //! * [`policy`] — which entry goes when the store is full;
 //! * [`stats`], [`latency`] — what happened, and how long it took;
 //! * [`compress`] — large values as fewer bytes.
@@ -27,6 +28,8 @@ mod row;
 mod shard;
 pub mod stats;
 pub mod store;
+pub mod stored_key;
 
 pub use config::EngineConfig;
-pub use store::{Garbage, Inserted, NewEntry, Outcome, Store};
+pub use store::{Departed, Garbage, Inserted, NewEntry, Outcome, Place, Store};
+pub use stored_key::StoredKey;

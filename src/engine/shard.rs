@@ -6,20 +6,21 @@
 
 use super::clock::{Clock, Millis};
 use super::keys::Family;
-use super::policy::{Policy, PolicyKind, Pressure, RowId};
-use super::row::Row;
+use super::policy::{Policy, PolicyKind, Pressure, Resident, Residents, RowId};
+use super::row::{NewRow, Row};
 use super::stats::Counters;
 use super::store::Garbage;
-use crate::invalidation::{InvalidationTable, Slot, Stamp};
+use super::stored_key::StoredKey;
+use crate::invalidation::InvalidationTable;
 use hashbrown::HashTable;
 
 /// Rows looked at for outdated ones before a good one is evicted.
 const OUTDATED_LOOKS: usize = 4;
 
 #[derive(Debug)]
-pub(super) struct Shard<V> {
+pub(super) struct Shard<V, K> {
     index: HashTable<RowId>,
-    rows: Vec<Option<Row<V>>>,
+    rows: Rows<V, K>,
     free: Vec<RowId>,
     bytes: usize,
     max_entries: usize,
@@ -32,6 +33,53 @@ pub(super) struct Shard<V> {
     pub(super) counters: Counters,
 }
 
+/// The rows of a shard. Freed places are `None`.
+#[derive(Debug)]
+struct Rows<V, K>(Vec<Option<Row<V, K>>>);
+
+impl<V, K> Rows<V, K> {
+    #[inline]
+    fn at(&self, id: RowId) -> Option<&Row<V, K>> {
+        self.0.get(id as usize)?.as_ref()
+    }
+
+    #[inline]
+    fn at_mut(&mut self, id: RowId) -> Option<&mut Row<V, K>> {
+        self.0.get_mut(id as usize)?.as_mut()
+    }
+
+    /// What the index is sorted by.
+    fn hash_of(&self, id: RowId) -> u64 {
+        self.at(id).map_or(0, |row| spread(row.hash))
+    }
+}
+
+impl<V, K> Residents for Rows<V, K> {
+    #[inline]
+    fn places(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn get(&self, id: RowId) -> Option<Resident> {
+        let row = self.at(id)?;
+        Some(Resident {
+            usage: row.usage,
+            priority: row.priority,
+            weight: row.weight,
+            hash: row.hash,
+            deadline: row.deadline,
+            version: row.version,
+        })
+    }
+}
+
+/// The index takes the lowest and the highest bits of a hash; a row keeps 32 bits for both.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) | (u64::from(hash) << 32)
+}
+
 /// Why a row leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -41,24 +89,11 @@ pub(super) enum Leaving {
     Replaced,
 }
 
-/// A row to be set, checked and weighed.
-pub(super) struct NewRow<'a, V> {
-    pub(super) hash: u64,
-    pub(super) key: &'a [u8],
-    pub(super) slots: &'a [Slot],
-    pub(super) value: V,
-    pub(super) weight: u32,
-    pub(super) deadline: Millis,
-    pub(super) stamp: Stamp,
-    pub(super) checked_at: Stamp,
-    pub(super) priority: u8,
-}
-
-impl<V> Shard<V> {
+impl<V, K: StoredKey> Shard<V, K> {
     pub(super) fn new(kind: PolicyKind, max_entries: usize, max_bytes: usize) -> Self {
         Self {
             index: HashTable::new(),
-            rows: Vec::new(),
+            rows: Rows(Vec::new()),
             free: Vec::new(),
             bytes: 0,
             max_entries,
@@ -83,120 +118,205 @@ impl<V> Shard<V> {
         self.max_bytes
     }
 
-    /// One past the highest row number in use.
-    pub(super) fn places(&self) -> usize {
-        self.rows.len()
+    /// Lookups and sets so far.
+    #[inline]
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
     }
 
-    /// The answer of a hit, or the value that was found outdated and has left, if any.
+    /// One past the highest row number in use.
+    pub(super) fn places(&self) -> usize {
+        self.rows.places()
+    }
+
+    /// The answer of a hit, or the row that was found outdated and has left, if any.
     #[inline]
     pub(super) fn lookup<R>(
         &mut self,
-        hash: u64,
+        hash: u32,
         key: &[u8],
         clock: &Clock,
         table: &InvalidationTable,
-        read: impl FnOnce(&V) -> R,
-    ) -> Result<R, Option<V>> {
-        self.requests += 1;
+        read: impl FnOnce(RowId, &K, &V) -> R,
+    ) -> Result<R, Option<(K, V)>> {
         let Some(id) = self.find(hash, key) else {
             self.count_miss(key);
             return Err(None);
         };
+        if let Some(answer) =
+            self.serve(id, clock, table, |_, _| true, |key, value| read(id, key, value))
+        {
+            return Ok(answer);
+        }
+        self.count_miss(key);
+        let expired = self.rows.at(id).is_some_and(|row| clock.now() >= row.deadline);
+        let why = if expired { Leaving::Expired } else { Leaving::Invalidated };
+        Err(self.remove(id, why))
+    }
+
+    /// The answer of a hit on the row in a place, if there is one with the key that `is_it` looks
+    /// for and it can be served. `None` leaves no trace.
+    #[inline(always)]
+    pub(super) fn serve<R>(
+        &mut self,
+        id: RowId,
+        clock: &Clock,
+        table: &InvalidationTable,
+        is_it: impl FnOnce(&K, &V) -> bool,
+        read: impl FnOnce(&K, &V) -> R,
+    ) -> Option<R> {
+        let row = self.rows.at_mut(id)?;
+        if !is_it(&row.key, &row.value) {
+            return None;
+        }
         // Before the check: a row found valid at this reading stays so while it does not change.
         let checked_at = table.now();
-        let Some(row) = self.rows.get_mut(id as usize).and_then(Option::as_mut) else {
-            return Err(None);
-        };
-        let in_time = clock.now() < row.deadline;
-        if in_time && row.is_valid(table, checked_at) {
-            row.last_access = self.requests;
-            row.hits = row.hits.saturating_add(1);
-            self.counters.hits += 1;
-            self.counters.family_hits[row.family as usize] += 1;
-            return Ok(read(&row.value));
+        if clock.now() >= row.deadline || !row.is_valid(table, checked_at) {
+            return None;
         }
-        let why = if in_time { Leaving::Invalidated } else { Leaving::Expired };
-        self.count_miss(key);
-        Err(self.remove(id, why))
+        self.requests += 1;
+        self.policy.on_hit(&mut row.usage, self.requests);
+        self.counters.family_hits[row.family as usize] += 1;
+        Some(read(&row.key, &row.value))
     }
 
     /// Looks without counting and without leaving a trace in the policy.
     pub(super) fn peek(
         &self,
-        hash: u64,
+        hash: u32,
         key: &[u8],
         now: Millis,
         table: &InvalidationTable,
     ) -> Option<&V> {
-        let row = self.rows.get(self.find(hash, key)? as usize)?.as_ref()?;
-        (now < row.deadline && table.is_current(row.stamp, &row.slots)).then_some(&row.value)
+        let row = self.rows.at(self.find(hash, key)?)?;
+        (now < row.deadline && row.is_current(table)).then_some(&row.value)
     }
 
+    /// Stores a row, in the place of one with the same key if there is one; else `keep` makes
+    /// the key. Returns its place.
     pub(super) fn set(
         &mut self,
+        hash: u32,
+        new: NewRow<'_, V>,
+        keep: impl FnOnce(&[u8]) -> K,
+        now: Millis,
+        table: &InvalidationTable,
+        garbage: &mut Garbage<V, K>,
+    ) -> RowId {
+        match self.find(hash, new.key) {
+            Some(id) => self.set_at(id, new, now, table, garbage),
+            None => self.set_new(hash, keep(new.key), new, now, table, garbage),
+        }
+    }
+
+    /// Stores a row in the place of one with the same key. Returns its place, which is another
+    /// one if it was so much larger that room had to be made.
+    fn set_at(
+        &mut self,
+        id: RowId,
         new: NewRow<'_, V>,
         now: Millis,
         table: &InvalidationTable,
-    ) -> Garbage<V> {
-        self.requests += 1;
-        let mut garbage = Garbage::new();
-        if let Some(id) = self.find(new.hash, new.key) {
-            garbage.extend(self.remove(id, Leaving::Replaced));
+        garbage: &mut Garbage<V, K>,
+    ) -> RowId {
+        if !self.has_room_to_replace(id, new.weight) {
+            // Room is needed, for which this row must not be chosen.
+            let Some(row) = self.rows.at(id) else { return id };
+            let hash = row.hash;
+            let Some((key, value)) = self.remove(id, Leaving::Replaced) else { return id };
+            garbage.push((None, value));
+            return self.set_new(hash, key, new, now, table, garbage);
         }
-        self.make_room(new.weight as usize, now, table, &mut garbage);
+        garbage.extend(self.replace(id, new).map(|value| (None, value)));
+        id
+    }
+
+    /// Whether the row in a place may weigh so much without another one having to go.
+    #[inline]
+    pub(super) fn has_room_to_replace(&self, id: RowId, weight: u32) -> bool {
+        let now = self.rows.at(id).map_or(0, |row| row.weight as usize);
+        self.bytes - now + weight as usize <= self.max_bytes
+    }
+
+    /// Puts another value under the key of the row in a place. Returns the one before.
+    #[inline]
+    pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
+        let row = self.rows.at_mut(id)?;
+        self.requests += 1;
         self.versions = self.versions.wrapping_add(1);
-        let row = Row {
-            hash: new.hash,
-            deadline: new.deadline,
-            stamp: new.stamp,
-            checked_at: new.checked_at,
-            last_access: self.requests,
-            key: new.key.into(),
-            slots: new.slots.into(),
-            value: new.value,
-            weight: new.weight,
-            hits: 0,
-            version: self.versions,
-            priority: new.priority,
-            family: Family::of(new.key),
-        };
+        self.bytes = self.bytes - row.weight as usize + new.weight as usize;
+        self.policy.on_overwrite(&mut row.usage, self.requests);
+        let before = row.replace(new, self.versions);
+        self.counters.sets += 1;
+        self.policy.on_set(id, &self.rows);
+        Some(before)
+    }
+
+    fn set_new(
+        &mut self,
+        hash: u32,
+        key: K,
+        new: NewRow<'_, V>,
+        now: Millis,
+        table: &InvalidationTable,
+        garbage: &mut Garbage<V, K>,
+    ) -> RowId {
+        self.requests += 1;
+        let weight = new.weight as usize;
+        self.make_room(weight, now, table, garbage);
+        self.versions = self.versions.wrapping_add(1);
+        let usage = self.policy.on_insert(hash, self.requests);
+        let row = Some(Row::new(key, new, hash, usage, self.versions));
         let id = match self.free.pop() {
             Some(id) => {
-                self.rows[id as usize] = Some(row);
+                self.rows.0[id as usize] = row;
                 id
             }
             None => {
-                self.rows.push(Some(row));
-                (self.rows.len() - 1) as RowId
+                self.rows.0.push(row);
+                (self.rows.places() - 1) as RowId
             }
         };
         let rows = &self.rows;
-        self.index.insert_unique(new.hash, id, |&other| hash_of(rows, other));
-        self.bytes += new.weight as usize;
+        self.index.insert_unique(spread(hash), id, |&other| rows.hash_of(other));
+        self.bytes += weight;
         self.counters.sets += 1;
         self.policy.on_set(id, &self.rows);
-        garbage
+        id
+    }
+
+    /// The row in a place, if it has the key that `is_it` looks for.
+    #[inline]
+    pub(super) fn is_at(&self, id: RowId, is_it: impl FnOnce(&K) -> bool) -> bool {
+        self.rows.at(id).is_some_and(|row| is_it(&row.key))
+    }
+
+    /// Keeps the key of a row as another object with the same bytes. Returns the one not kept.
+    pub(super) fn keep_key(&mut self, id: RowId, key: K) -> K {
+        match self.rows.at_mut(id) {
+            Some(row) if row.key.bytes() == key.bytes() => std::mem::replace(&mut row.key, key),
+            _ => key,
+        }
     }
 
     /// Removes one key, whatever its state. Tells whether it could still have been served.
     pub(super) fn delete(
         &mut self,
-        hash: u64,
+        hash: u32,
         key: &[u8],
         now: Millis,
         table: &InvalidationTable,
-    ) -> (bool, Option<V>) {
+    ) -> (bool, Option<(K, V)>) {
         let live = self.peek(hash, key, now, table).is_some();
-        let value = self.find(hash, key).and_then(|id| {
+        let removed = self.find(hash, key).and_then(|id| {
             let why = if live { Leaving::Invalidated } else { Leaving::Expired };
             self.remove(id, why)
         });
-        (live, value)
+        (live, removed)
     }
 
     /// Drops the row of a key without counting it as anything: its replacement was refused.
-    pub(super) fn discard(&mut self, hash: u64, key: &[u8]) -> Option<V> {
+    pub(super) fn discard(&mut self, hash: u32, key: &[u8]) -> Option<(K, V)> {
         self.find(hash, key).and_then(|id| self.remove(id, Leaving::Replaced))
     }
 
@@ -206,43 +326,41 @@ impl<V> Shard<V> {
         &mut self,
         from: usize,
         to: usize,
-        mut why: impl FnMut(&mut Row<V>) -> Option<Leaving>,
-        garbage: &mut Vec<V>,
+        mut why: impl FnMut(&mut Row<V, K>) -> Option<Leaving>,
+        garbage: &mut Vec<(K, V)>,
     ) -> usize {
         let mut removed = 0;
-        for id in from..to.min(self.rows.len()) {
-            let reason = self.rows.get_mut(id).and_then(Option::as_mut).and_then(&mut why);
+        for id in from..to.min(self.rows.places()) {
+            let id = id as RowId;
+            let reason = self.rows.at_mut(id).and_then(&mut why);
             if let Some(reason) = reason {
                 removed += usize::from(reason == Leaving::Invalidated);
-                garbage.extend(self.remove(id as RowId, reason));
+                garbage.extend(self.remove(id, reason));
             }
         }
         removed
     }
 
     /// The rows themselves, for listings.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &Row<V>> {
-        self.rows.iter().flatten()
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row<V, K>> {
+        self.rows.0.iter().flatten()
     }
 
     /// Empties the shard and gives its memory back.
-    pub(super) fn clear(&mut self) -> Vec<Option<Row<V>>> {
+    pub(super) fn clear(&mut self) -> Vec<Option<Row<V, K>>> {
         self.counters.invalidations += self.len() as u64;
         self.index = HashTable::new();
         self.free = Vec::new();
         self.bytes = 0;
         self.hand = 0;
         self.policy.clear();
-        std::mem::take(&mut self.rows)
+        std::mem::take(&mut self.rows.0)
     }
 
     #[inline]
-    fn find(&self, hash: u64, key: &[u8]) -> Option<RowId> {
-        let rows = &self.rows;
-        let same = |&id: &RowId| {
-            rows.get(id as usize).and_then(Option::as_ref).is_some_and(|row| *row.key == *key)
-        };
-        self.index.find(hash, same).copied()
+    pub(super) fn find(&self, hash: u32, key: &[u8]) -> Option<RowId> {
+        let same = |&id: &RowId| self.rows.at(id).is_some_and(|row| row.key.bytes() == key);
+        self.index.find(spread(hash), same).copied()
     }
 
     fn make_room(
@@ -250,64 +368,66 @@ impl<V> Shard<V> {
         bytes: usize,
         now: Millis,
         table: &InvalidationTable,
-        garbage: &mut Garbage<V>,
+        garbage: &mut Garbage<V, K>,
     ) {
         loop {
             let by_bytes = self.bytes + bytes > self.max_bytes;
             if !by_bytes && self.len() < self.max_entries {
                 return;
             }
-            if self.remove_an_outdated_row(now, table, garbage) {
-                continue;
-            }
-            let pressure = Pressure { now: self.requests, by_bytes };
-            let Some(victim) = self.policy.victim(&self.rows, pressure) else { return };
-            garbage.extend(self.remove(victim, Leaving::Evicted));
+            let removed = match self.outdated_row(now, table) {
+                Some((id, why)) => self.remove(id, why),
+                None => {
+                    let pressure = Pressure { now: self.requests, by_bytes };
+                    let Some(victim) = self.policy.victim(&self.rows, pressure) else { return };
+                    self.remove(victim, Leaving::Evicted)
+                }
+            };
+            garbage.extend(removed.map(|(key, value)| (Some(key), value)));
         }
     }
 
     /// Looks at the next few rows; one that can never be served again goes before a good one.
-    fn remove_an_outdated_row(
-        &mut self,
-        now: Millis,
-        table: &InvalidationTable,
-        garbage: &mut Garbage<V>,
-    ) -> bool {
+    fn outdated_row(&mut self, now: Millis, table: &InvalidationTable) -> Option<(RowId, Leaving)> {
         let clock = table.now();
-        for _ in 0..OUTDATED_LOOKS.min(self.rows.len()) {
-            self.hand = (self.hand + 1) % self.rows.len();
-            let Some(row) = self.rows[self.hand].as_mut() else { continue };
-            let why = if now >= row.deadline {
-                Leaving::Expired
-            } else if row.is_valid(table, clock) {
-                continue;
-            } else {
-                Leaving::Invalidated
-            };
-            garbage.extend(self.remove(self.hand as RowId, why));
-            return true;
+        let places = self.rows.places();
+        for _ in 0..OUTDATED_LOOKS.min(places) {
+            self.hand = if self.hand + 1 < places { self.hand + 1 } else { 0 };
+            let id = self.hand as RowId;
+            let Some(row) = self.rows.at_mut(id) else { continue };
+            if now >= row.deadline {
+                return Some((id, Leaving::Expired));
+            }
+            if !row.is_valid(table, clock) {
+                return Some((id, Leaving::Invalidated));
+            }
         }
-        false
+        None
     }
 
-    fn remove(&mut self, id: RowId, why: Leaving) -> Option<V> {
-        let row = self.rows.get_mut(id as usize)?.take()?;
-        if let Ok(entry) = self.index.find_entry(row.hash, |&other| other == id) {
+    fn remove(&mut self, id: RowId, why: Leaving) -> Option<(K, V)> {
+        let row = self.rows.0.get_mut(id as usize)?.take()?;
+        if let Ok(entry) = self.index.find_entry(spread(row.hash), |&other| other == id) {
             entry.remove();
         }
         self.free.push(id);
         self.bytes -= row.weight as usize;
         match why {
+            Leaving::Evicted => {
+                self.counters.evictions += 1;
+                self.policy.on_evict(row.hash, row.usage, self.requests);
+                return Some((row.key, row.value));
+            }
             Leaving::Expired => self.counters.expirations += 1,
             Leaving::Invalidated => self.counters.invalidations += 1,
-            Leaving::Evicted => self.counters.evictions += 1,
             Leaving::Replaced => {}
         }
-        Some(row.value)
+        self.policy.on_remove(row.usage, self.requests);
+        Some((row.key, row.value))
     }
 
     fn count_miss(&mut self, key: &[u8]) {
-        self.counters.misses += 1;
+        self.requests += 1;
         self.counters.family_misses[Family::of(key) as usize] += 1;
     }
 
@@ -316,19 +436,15 @@ impl<V> Shard<V> {
     pub(super) fn validate(&self) {
         let live: Vec<_> = self.rows().collect();
         assert_eq!(live.len(), self.index.len(), "index and rows disagree");
-        assert_eq!(live.len() + self.free.len(), self.rows.len(), "places went missing");
+        assert_eq!(live.len() + self.free.len(), self.rows.places(), "places went missing");
         let bytes: usize = live.iter().map(|row| row.weight as usize).sum();
         assert_eq!(bytes, self.bytes, "bytes are miscounted");
         assert!(live.len() <= self.max_entries, "too many entries");
         assert!(bytes <= self.max_bytes, "too many bytes");
         for row in live {
-            let id = self.find(row.hash, &row.key);
-            let found = id.and_then(|id| self.rows[id as usize].as_ref());
-            assert_eq!(found.map(|found| &found.key), Some(&row.key), "a row cannot be found");
+            let found = self.find(row.hash, row.key.bytes()).and_then(|id| self.rows.at(id));
+            let found = found.map(|found| found.key.bytes());
+            assert_eq!(found, Some(row.key.bytes()), "a row cannot be found");
         }
     }
-}
-
-fn hash_of<V>(rows: &[Option<Row<V>>], id: RowId) -> u64 {
-    rows.get(id as usize).and_then(Option::as_ref).map_or(0, |row| row.hash)
 }

@@ -6,10 +6,6 @@ use serde::Serialize;
 /// Counters of one shard; plain integers, written under its lock.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Counters {
-    /// Lookups answered from memory.
-    pub hits: u64,
-    /// Lookups that were not.
-    pub misses: u64,
     /// Entries stored, overwrites included.
     pub sets: u64,
     /// Entries that left because room was needed.
@@ -22,18 +18,16 @@ pub struct Counters {
     pub stale_rejects: u64,
     /// Values refused because they are larger than a shard may hold.
     pub oversize_rejects: u64,
-    /// Hits by family of key.
+    /// Lookups answered from memory, by family of key.
     #[serde(skip)]
     pub family_hits: [u64; FAMILIES],
-    /// Misses by family of key.
+    /// Lookups that were not, by family of key.
     #[serde(skip)]
     pub family_misses: [u64; FAMILIES],
 }
 
 impl Counters {
     pub(super) fn add(&mut self, other: &Self) {
-        self.hits += other.hits;
-        self.misses += other.misses;
         self.sets += other.sets;
         self.evictions += other.evictions;
         self.expirations += other.expirations;
@@ -61,6 +55,18 @@ pub struct FamilyCounts {
 }
 
 impl Counters {
+    /// Lookups answered from memory.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.family_hits.iter().sum()
+    }
+
+    /// Lookups that were not.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.family_misses.iter().sum()
+    }
+
     /// Lookups by family, in the order of [`super::keys::Family`].
     #[must_use]
     pub fn families(&self) -> Vec<FamilyCounts> {
@@ -75,6 +81,10 @@ impl Counters {
 pub struct Snapshot {
     /// Sums over all shards.
     pub counters: Counters,
+    /// Lookups answered from memory.
+    pub hits: u64,
+    /// Lookups that were not.
+    pub misses: u64,
     /// The same by family of key.
     pub families: Vec<FamilyCounts>,
     /// Entries held, those included that expired and were not yet swept.

@@ -3,9 +3,11 @@
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
 use super::latency::{self, Latency};
-use super::row::{Row, weigh};
-use super::shard::{Leaving, NewRow, Shard};
+use super::policy::RowId;
+use super::row::{NewRow, Row, weigh};
+use super::shard::{Leaving, Shard};
 use super::stats::Snapshot;
+use super::stored_key::StoredKey;
 use super::{ids, keys};
 use crate::invalidation::pattern::{Pattern, Reach};
 use crate::invalidation::slots::{self, SlotList};
@@ -19,8 +21,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Values that left the store. Dropping them is up to the caller, who holds no lock.
-pub type Garbage<V> = SmallVec<[V; 2]>;
+/// What left the store. Dropping it is up to the caller, who holds no lock. A value that was
+/// replaced leaves without its key.
+pub type Garbage<V, K = Box<[u8]>> = SmallVec<[(Option<K>, V); 2]>;
+
+/// An entry that left the store.
+pub type Departed<V, K = Box<[u8]>> = (K, V);
+
+/// Where an entry lies. Only a hint: whoever goes there has to check that it is the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(u32);
+
+impl Place {
+    /// Where nothing lies.
+    pub const NOWHERE: Self = Self(u32::MAX);
+
+    /// The place with this number.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// A number for it.
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+}
 
 /// A value to be stored.
 #[derive(Debug)]
@@ -31,8 +58,8 @@ pub struct NewEntry<'a, V> {
     pub value: V,
     /// Bytes the value takes.
     pub value_bytes: usize,
-    /// How long it may be served.
-    pub ttl: Duration,
+    /// How long it may be served, in milliseconds.
+    pub ttl: Millis,
     /// Weight on survival; 1 is ordinary.
     pub priority: u8,
     /// [`Store::snapshot`] as it was before the value was read.
@@ -57,11 +84,13 @@ pub enum Outcome {
 
 /// Outcome of an insertion, with the values that left because of it.
 #[derive(Debug)]
-pub struct Inserted<V> {
+pub struct Inserted<V, K = Box<[u8]>> {
     /// What became of it.
     pub outcome: Outcome,
+    /// Where it lies, if it was stored.
+    pub place: Place,
     /// Replaced, evicted or refused values.
-    pub garbage: Garbage<V>,
+    pub garbage: Garbage<V, K>,
 }
 
 /// A walk lets others in after this many rows: about a millisecond.
@@ -73,9 +102,10 @@ const ROWS_BETWEEN_PAUSES: usize = 16_384;
 /// began, whichever thread they ran on. When an invalidation has returned, no lookup that begins
 /// later is answered by what it covered, and no load that began before it can store its value.
 ///
-/// `L` is the lock of a shard. The default suits everybody who has nothing better.
-pub struct Store<V, L = RawMutex> {
-    shards: Box<[ShardMutex<L, Shard<V>>]>,
+/// `L` is the lock of a shard, `K` what keys are kept as. The defaults suit everybody who has
+/// nothing better.
+pub struct Store<V, L = RawMutex, K = Box<[u8]>> {
+    shards: Box<[ShardMutex<L, Shard<V, K>>]>,
     shard_bits: u32,
     hasher: RandomState,
     clock: Clock,
@@ -88,7 +118,7 @@ pub struct Store<V, L = RawMutex> {
     between_batches: fn(),
 }
 
-impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
+impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// Builds an empty store.
     ///
     /// # Errors
@@ -141,7 +171,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         self.shards.first().map_or(0, |shard| shard.lock().max_bytes())
     }
 
-    /// Looks a key up. A hit is answered by `read`, a miss by `miss`, which is given the value
+    /// Looks a key up. A hit is answered by `read`, a miss by `miss`, which is given the entry
     /// that was found outdated and has left, if any.
     ///
     /// `read` is called under the lock: it must be quick and must not call back. Both return the
@@ -150,21 +180,50 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
     pub fn get_with<R>(
         &self,
         key: &[u8],
-        read: impl FnOnce(&V) -> R,
-        miss: impl FnOnce(Option<V>) -> R,
+        read: impl FnOnce(Place, &K, &V) -> R,
+        miss: impl FnOnce(Option<Departed<V, K>>) -> R,
     ) -> R {
         let hash = self.hash(key);
+        let number = self.shard_number(hash);
         let found = match self.try_shard(hash) {
             Some(mut shard) => {
-                if latency::is_due(shard.counters.hits + shard.counters.misses) {
-                    self.timed(|| shard.lookup(hash, key, &self.clock, &self.table, read))
-                } else {
-                    shard.lookup(hash, key, &self.clock, &self.table, read)
-                }
+                let due = latency::is_due(shard.requests());
+                let lookup = || {
+                    let read = |id, key: &K, value: &V| read(self.place(number, id), key, value);
+                    shard.lookup(hash as u32, key, &self.clock, &self.table, read)
+                };
+                if due { self.timed(lookup) } else { lookup() }
             }
             None => Err(None),
         };
         found.unwrap_or_else(miss)
+    }
+
+    /// As [`Self::get_with`] for somebody who remembers where the entry was, and can tell by the
+    /// key as it is kept whether it is still there. `None` if it is not, or cannot be served; then
+    /// nothing was counted and [`Self::get_with`] will tell.
+    #[inline(always)]
+    pub fn get_at<R>(
+        &self,
+        place: Place,
+        is_it: impl FnOnce(&K, &V) -> bool,
+        read: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let (number, id) = self.shard_and_row(place);
+        let mut shard = self.shards.get(number)?.try_lock()?;
+        let due = latency::is_due(shard.requests());
+        let lookup = || shard.serve(id, &self.clock, &self.table, is_it, |_, value| read(value));
+        if due { self.timed_if_found(lookup) } else { lookup() }
+    }
+
+    /// Keeps the key of an entry as another object with the same bytes. Returns the one that is
+    /// not kept.
+    pub fn keep_key(&self, place: Place, key: K) -> K {
+        let (number, id) = self.shard_and_row(place);
+        match self.shards.get(number) {
+            Some(shard) => shard.lock().keep_key(id, key),
+            None => key,
+        }
     }
 
     /// The clock of invalidations, to be read *before* reading what will be stored.
@@ -177,40 +236,106 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
     pub fn contains(&self, key: &[u8]) -> bool {
         let hash = self.hash(key);
         let now = self.clock.now();
-        self.shard(hash).lock().peek(hash, key, now, &self.table).is_some()
+        self.shard(hash).lock().peek(hash as u32, key, now, &self.table).is_some()
     }
 
     /// Stores a value under its key, replacing what is there. Amortised `O(1)` plus the slots.
-    pub fn insert(&self, entry: NewEntry<'_, V>) -> Inserted<V> {
+    pub fn insert(&self, entry: NewEntry<'_, V>) -> Inserted<V, K> {
+        self.insert_with(entry, |key| K::from(key))
+    }
+
+    /// As [`Self::insert`]; where the key is new, `keep` makes what it is kept as, of the same
+    /// bytes. It is called under the lock: it must be quick and must not call back.
+    #[inline]
+    pub fn insert_with(
+        &self,
+        entry: NewEntry<'_, V>,
+        keep: impl FnOnce(&[u8]) -> K,
+    ) -> Inserted<V, K> {
         let hash = self.hash(entry.key);
-        let mut slots = SlotList::new();
-        keys::push_slots_of_key(entry.key, &mut slots);
-        entry.tag_slots.iter().for_each(|&slot| keys::push_once(slot, &mut slots));
-        let weight = weigh::<V>(entry.key, &slots, entry.value_bytes);
-        let Some(mut shard) = self.try_shard(hash) else {
+        let Some(shard) = self.try_shard(hash) else {
             return Inserted::refused(Outcome::Busy, entry.value);
         };
+        self.insert_into(shard, self.shard_number(hash), entry, |shard, row, now, garbage| {
+            shard.set(hash as u32, row, keep, now, &self.table, garbage)
+        })
+    }
+
+    /// As [`Self::insert`] for somebody who remembers where the entry was, and can tell by the
+    /// key as it is kept whether it is still there. Gives the replaced value back; or, where there
+    /// is more to it than replacing one, the new entry, and nothing was done.
+    #[inline(always)]
+    pub fn overwrite_at<'a>(
+        &self,
+        place: Place,
+        is_it: impl FnOnce(&K) -> bool,
+        entry: NewEntry<'a, V>,
+    ) -> Result<Option<V>, NewEntry<'a, V>> {
+        let (number, id) = self.shard_and_row(place);
+        let Some(mut shard) = self.shards.get(number).and_then(|shard| shard.try_lock()) else {
+            return Err(entry);
+        };
+        // As in `insert_into`.
+        let checked_at = self.table.now();
+        if entry.stamp < checked_at || !shard.is_at(id, is_it) {
+            return Err(entry);
+        }
+        let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes);
+        let Ok(weight) = u32::try_from(weight) else { return Err(entry) };
+        if !shard.has_room_to_replace(id, weight) {
+            return Err(entry);
+        }
+        let row = NewRow {
+            key: entry.key,
+            slots: entry.tag_slots,
+            has_key_slots: false,
+            value: entry.value,
+            weight,
+            deadline: self.clock.deadline(self.clock.now(), entry.ttl),
+            stamp: entry.stamp,
+            checked_at,
+            priority: entry.priority,
+        };
+        Ok(shard.replace(id, row))
+    }
+
+    #[inline]
+    fn insert_into(
+        &self,
+        mut shard: ShardGuard<'_, L, Shard<V, K>>,
+        number: usize,
+        entry: NewEntry<'_, V>,
+        set: impl FnOnce(&mut Shard<V, K>, NewRow<'_, V>, Millis, &mut Garbage<V, K>) -> RowId,
+    ) -> Inserted<V, K> {
         // Before the check; see `Row::checked_at`.
         let checked_at = self.table.now();
-        if !self.may_store(entry.key, entry.stamp, &slots) {
-            shard.counters.stale_rejects += 1;
-            drop(shard);
-            return Inserted::refused(Outcome::Stale, entry.value);
+        // Nothing at all was invalidated since a stamp as new as the clock.
+        let is_newest = entry.stamp >= checked_at;
+        let mut slots = SlotList::new();
+        if !is_newest {
+            keys::push_slots_of_key(entry.key, &mut slots);
+            entry.tag_slots.iter().for_each(|&slot| keys::push_once(slot, &mut slots));
+            if !self.may_store(entry.key, entry.stamp, &slots) {
+                shard.counters.stale_rejects += 1;
+                drop(shard);
+                return Inserted::refused(Outcome::Stale, entry.value);
+            }
         }
+        let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes);
         let fitting = u32::try_from(weight).ok().filter(|_| weight <= shard.max_bytes());
         let Some(weight) = fitting else {
-            let replaced = shard.discard(hash, entry.key);
+            let replaced = shard.discard(self.hash(entry.key) as u32, entry.key);
             shard.counters.oversize_rejects += 1;
             drop(shard);
             let mut inserted = Inserted::refused(Outcome::TooLarge, entry.value);
-            inserted.garbage.extend(replaced);
+            inserted.garbage.extend(replaced.map(|(key, value)| (Some(key), value)));
             return inserted;
         };
         let now = self.clock.now();
         let row = NewRow {
-            hash,
             key: entry.key,
-            slots: &slots,
+            slots: if is_newest { entry.tag_slots } else { &slots },
+            has_key_slots: !is_newest,
             value: entry.value,
             weight,
             deadline: self.clock.deadline(now, entry.ttl),
@@ -218,17 +343,18 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             checked_at,
             priority: entry.priority,
         };
-        let garbage = shard.set(row, now, &self.table);
-        Inserted { outcome: Outcome::Stored, garbage }
+        let mut garbage = Garbage::new();
+        let id = set(&mut shard, row, now, &mut garbage);
+        Inserted { outcome: Outcome::Stored, place: self.place(number, id), garbage }
     }
 
     /// Removes one key and keeps loads of it that are under way from storing it. Returns
     /// whether it could still have been served, and its value.
-    pub fn delete(&self, key: &[u8]) -> (bool, Option<V>) {
+    pub fn delete(&self, key: &[u8]) -> (bool, Option<Departed<V, K>>) {
         let hash = self.hash(key);
         let mut shard = self.shard(hash).lock();
         // Counted before the slot is raised: afterwards the row is invalid in any case.
-        let deleted = shard.delete(hash, key, self.clock.now(), &self.table);
+        let deleted = shard.delete(hash as u32, key, self.clock.now(), &self.table);
         self.table.invalidate_slots(&[slots::of_key(key)]);
         deleted
     }
@@ -236,12 +362,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
     /// Invalidates everything that depends on one of these slots. Effective at once and for all
     /// when the table is raised; the walk that follows (`O(entries)`) gives the memory back.
     /// Returns how many live entries that were, and the values.
-    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<V>) {
+    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<Departed<V, K>>) {
         let live_before = self.table.now();
         self.table.invalidate_slots(slots);
         self.remove_where(|row, now, table| {
-            let hit = row.slots.iter().any(|slot| slots.contains(slot));
-            (hit && !table.is_current(row.stamp, &row.slots)).then(|| {
+            let hit = row.slots().iter().any(|slot| slots.contains(slot));
+            (hit && !row.is_current(table)).then(|| {
                 let was_live = now < row.deadline && row.stamp <= live_before;
                 if was_live { Leaving::Invalidated } else { Leaving::Expired }
             })
@@ -250,7 +376,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
 
     /// Invalidates every key that fits a wildcard (see [`crate::invalidation::pattern`]).
     /// Returns how many live entries that were, and the values.
-    pub fn invalidate_pattern(&self, text: &[u8]) -> (usize, Vec<V>) {
+    pub fn invalidate_pattern(&self, text: &[u8]) -> (usize, Vec<Departed<V, K>>) {
         let pattern = Pattern::new(text);
         match pattern.reach() {
             Reach::Everything => self.clear(),
@@ -280,17 +406,17 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             .is_none_or(|canonical| self.table.may_store(&canonical, stamp, slots))
     }
 
-    fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<V>) {
+    fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<Departed<V, K>>) {
         self.table.invalidate_pattern(text);
         self.remove_where(|row, now, _| {
             let why = if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired };
-            fits(pattern, &row.key).then_some(why)
+            fits(pattern, row.key.bytes()).then_some(why)
         })
     }
 
     /// Invalidates everything and gives the memory back. Returns how many live
     /// entries that were, and the values.
-    pub fn clear(&self) -> (usize, Vec<V>) {
+    pub fn clear(&self) -> (usize, Vec<Departed<V, K>>) {
         self.table.invalidate_all();
         let now = self.clock.now();
         let (mut live, mut values) = (0, Vec::new());
@@ -299,14 +425,14 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             let rows = shard.lock().clear();
             for row in rows.into_iter().flatten() {
                 live += usize::from(now < row.deadline);
-                values.push(row.value);
+                values.push((row.key, row.value));
             }
         }
         (live, values)
     }
 
     /// Removes what can never be served again. Returns the values.
-    pub fn sweep(&self) -> Vec<V> {
+    pub fn sweep(&self) -> Vec<Departed<V, K>> {
         let swept = self.remove_where(|row, now, table| {
             if now >= row.deadline {
                 return Some(Leaving::Expired);
@@ -336,12 +462,19 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             let shard = shard.lock();
             let fitting = shard.rows().filter(|row| {
                 now < row.deadline
-                    && pattern.matches(&row.key)
-                    && self.table.is_current(row.stamp, &row.slots)
+                    && pattern.matches(row.key.bytes())
+                    && row.is_current(&self.table)
             });
-            keys.extend(fitting.take(limit - keys.len()).map(|row| row.key.clone()));
+            keys.extend(fitting.take(limit - keys.len()).map(|row| row.key.bytes().into()));
         }
         keys
+    }
+
+    /// Shows every value to `look`, shard by shard, until one gives an error. Passes over shards
+    /// that are in use. `look` is called under the lock: it must not call back.
+    pub fn try_each<E>(&self, mut look: impl FnMut(&V) -> Result<(), E>) -> Result<(), E> {
+        let mut unused = self.shards.iter().filter_map(|shard| shard.try_lock());
+        unused.try_for_each(|shard| shard.rows().try_for_each(|row| look(&row.value)))
     }
 
     /// All figures. `O(shards)`.
@@ -357,6 +490,8 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
             snapshot.entries += shard.len();
             snapshot.bytes += shard.bytes();
         }
+        snapshot.hits = snapshot.counters.hits();
+        snapshot.misses = snapshot.counters.misses();
         snapshot.families = snapshot.counters.families();
         snapshot
     }
@@ -369,12 +504,20 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         answer
     }
 
+    #[cold]
+    fn timed_if_found<R>(&self, lookup: impl FnOnce() -> Option<R>) -> Option<R> {
+        let start = Instant::now();
+        let answer = lookup()?;
+        self.latency.record(start.elapsed());
+        Some(answer)
+    }
+
     /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which
     /// `why` gives a reason.
     fn remove_where(
         &self,
-        why: impl Fn(&mut Row<V>, Millis, &InvalidationTable) -> Option<Leaving>,
-    ) -> (usize, Vec<V>) {
+        why: impl Fn(&mut Row<V, K>, Millis, &InvalidationTable) -> Option<Leaving>,
+    ) -> (usize, Vec<Departed<V, K>>) {
         let now = self.clock.now();
         let (mut removed, mut values) = (0, Vec::new());
         for shard in &self.shards {
@@ -406,15 +549,32 @@ impl<V, L: RawMutexTimed<Duration = Duration>> Store<V, L> {
         hasher.finish()
     }
 
-    /// The index of a shard uses the low bits of a hash and the top seven; these are between.
+    /// A shard uses the lower half of a hash; this is from the upper one.
     #[inline]
-    fn shard(&self, hash: u64) -> &ShardMutex<L, Shard<V>> {
-        let number = (hash >> 32) as usize & ((1 << self.shard_bits) - 1);
-        &self.shards[number]
+    fn shard_number(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & ((1 << self.shard_bits) - 1)
     }
 
     #[inline]
-    fn try_shard(&self, hash: u64) -> Option<ShardGuard<'_, L, Shard<V>>> {
+    fn shard(&self, hash: u64) -> &ShardMutex<L, Shard<V, K>> {
+        &self.shards[self.shard_number(hash)]
+    }
+
+    #[inline]
+    fn place(&self, number: usize, id: RowId) -> Place {
+        match u32::try_from((u64::from(id) << self.shard_bits) | number as u64) {
+            Ok(bits) => Place(bits),
+            Err(_) => Place::NOWHERE,
+        }
+    }
+
+    #[inline]
+    fn shard_and_row(&self, place: Place) -> (usize, RowId) {
+        (place.0 as usize & ((1 << self.shard_bits) - 1), place.0 >> self.shard_bits)
+    }
+
+    #[inline]
+    fn try_shard(&self, hash: u64) -> Option<ShardGuard<'_, L, Shard<V, K>>> {
         let guard = self.shard(hash).try_lock_for(self.lock_timeout);
         if guard.is_none() {
             self.lock_timeouts.fetch_add(1, Ordering::Relaxed);
@@ -437,15 +597,15 @@ fn fits(pattern: &Pattern, key: &[u8]) -> bool {
         || ids::with_canonical_uuids(key).is_some_and(|canonical| pattern.matches(&canonical))
 }
 
-impl<V, L> std::fmt::Debug for Store<V, L> {
+impl<V, L, K> std::fmt::Debug for Store<V, L, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the entries: they are somebody's permissions.
         f.debug_struct("Store").field("shards", &self.shards.len()).finish_non_exhaustive()
     }
 }
 
-impl<V> Inserted<V> {
+impl<V, K> Inserted<V, K> {
     fn refused(outcome: Outcome, value: V) -> Self {
-        Self { outcome, garbage: smallvec::smallvec![value] }
+        Self { outcome, place: Place::NOWHERE, garbage: smallvec::smallvec![(None, value)] }
     }
 }

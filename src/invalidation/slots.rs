@@ -4,12 +4,11 @@
 //! invalidation (one key) can never hit the slot of a coarse one (everything below `auth:`),
 //! which would empty half the cache by accident.
 //!
-//! The hash has a fixed seed: processes that share a table, and later versions of this library,
+//! The hash (rapidhash V3) has fixed seeds, and gives the same everywhere: processes that share a table, and later versions of this library,
 //! must agree on it. [`HASH_VERSION`] names it; change one and you must change the other.
 
-use siphasher::sip::SipHasher13;
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 use smallvec::SmallVec;
-use std::hash::Hasher as _;
 
 /// Number of a slot in the table.
 pub type Slot = u32;
@@ -18,7 +17,7 @@ pub type Slot = u32;
 pub type SlotList = SmallVec<[Slot; 16]>;
 
 /// Names the hash and the layout of the regions; part of what processes must agree on.
-pub const HASH_VERSION: u32 = 1;
+pub const HASH_VERSION: u32 = 2;
 
 /// Prefixes of this many segments and fewer have slots. Deeper ones are reached through the
 /// pattern log. Every kind of key this package builds itself is shallower.
@@ -47,13 +46,13 @@ const WHOLE_KEY: Region = Region { start: 137 << 10, len: SLOT_COUNT - (137 << 1
 /// The slot of one whole key.
 #[must_use]
 pub fn of_key(key: &[u8]) -> Slot {
-    locate(WHOLE_KEY, b"k", key)
+    place(WHOLE_KEY, hash(&KEYS, key))
 }
 
 /// The slot of a tag. Tags of the form `kind:id` and plain ones live in different regions.
 #[must_use]
 pub fn of_tag(tag: &[u8]) -> Slot {
-    locate(if tag.contains(&b':') { ID_TAG } else { PLAIN_TAG }, b"t", tag)
+    place(if tag.contains(&b':') { ID_TAG } else { PLAIN_TAG }, hash(&TAGS, tag))
 }
 
 /// The slot of everything below a prefix, given without its closing `:`.
@@ -61,25 +60,27 @@ pub fn of_tag(tag: &[u8]) -> Slot {
 /// Returns `None` where the prefix is deeper than [`MAX_PREFIX_DEPTH`].
 #[must_use]
 pub fn of_prefix(prefix: &[u8]) -> Option<Slot> {
-    let depth = 1 + prefix.iter().filter(|&&byte| byte == b':').count();
-    (depth <= MAX_PREFIX_DEPTH).then(|| locate(region_of_prefix(depth), b"p", prefix))
+    let (mut depth, mut above) = (0, 0);
+    for segment in prefix.split(|&byte| byte == b':') {
+        depth += 1;
+        above = hash_below(above, segment);
+    }
+    (depth <= MAX_PREFIX_DEPTH).then(|| place(region_of_prefix(depth), above))
 }
 
 /// Appends the slots a key depends on by itself: the whole key and each of its prefixes.
 pub fn push_key(key: &[u8], slots: &mut SlotList) {
     slots.push(of_key(key));
     // One pass: the hash of a prefix goes on where that of a shorter one ended.
-    let mut hasher = SipHasher13::new();
-    hasher.write(b"p");
-    let (mut depth, mut hashed) = (0, 0);
+    let (mut depth, mut above, mut from) = (0, 0, 0);
     for (end, _) in key.iter().enumerate().filter(|&(_, &byte)| byte == b':') {
         depth += 1;
         if depth > MAX_PREFIX_DEPTH {
             return;
         }
-        hasher.write(&key[hashed..end]);
-        hashed = end;
-        slots.push(place(region_of_prefix(depth), hasher.finish()));
+        above = hash_below(above, &key[from..end]);
+        from = end + 1;
+        slots.push(place(region_of_prefix(depth), above));
     }
 }
 
@@ -92,11 +93,19 @@ fn region_of_prefix(depth: usize) -> Region {
     }
 }
 
-fn locate(region: Region, kind: &[u8], name: &[u8]) -> Slot {
-    let mut hasher = SipHasher13::new();
-    hasher.write(kind);
-    hasher.write(name);
-    place(region, hasher.finish())
+// Keys, tags and prefixes of the same text are different things.
+const KEYS: RapidSecrets = RapidSecrets::seed_cpp(1);
+const TAGS: RapidSecrets = RapidSecrets::seed_cpp(2);
+const PREFIXES: RapidSecrets = RapidSecrets::seed_cpp(3);
+
+fn hash(of: &RapidSecrets, name: &[u8]) -> u64 {
+    rapidhash_v3_micro_inline::<true, false>(name, of)
+}
+
+/// The hash of a prefix one segment longer.
+fn hash_below(above: u64, segment: &[u8]) -> u64 {
+    let parts = [above.to_le_bytes(), hash(&PREFIXES, segment).to_le_bytes()];
+    hash(&PREFIXES, parts.as_flattened())
 }
 
 fn place(region: Region, hash: u64) -> Slot {
@@ -124,10 +133,10 @@ mod tests {
     #[test]
     fn hash_is_the_one_other_processes_use() {
         // Written down: a change here silently splits processes that share a table.
-        assert_eq!(HASH_VERSION, 1);
-        assert_eq!(of_key(b"auth:user:1:profile"), 142_149);
-        assert_eq!(of_tag(b"user:1"), 124_200);
-        assert_eq!(of_prefix(b"auth:user:1"), Some(25_451));
+        assert_eq!(HASH_VERSION, 2);
+        assert_eq!(of_key(b"auth:user:1:profile"), 235_443);
+        assert_eq!(of_tag(b"user:1"), 137_662);
+        assert_eq!(of_prefix(b"auth:user:1"), Some(19_900));
     }
 
     #[test]

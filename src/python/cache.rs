@@ -4,9 +4,10 @@
 
 use super::clock::PyManualClock;
 use super::errors::ConfigError;
-use super::inner::{Inner, Seconds, Settings};
+use super::inner::{About, Inner, Seconds, Settings};
 use super::prepared::PreparedEntry;
-use super::{pair, text};
+use super::raw::Raised;
+use super::{lookup, pair, text};
 use crate::engine::Store;
 use crate::engine::clock::Clock;
 use crate::engine::ids::{self, Text};
@@ -16,7 +17,7 @@ use crate::invalidation::slots::SlotList;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
-use std::sync::Arc;
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::atomic::Ordering;
 
 /// Priorities a caller may give.
@@ -26,7 +27,7 @@ const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=10;
 #[pyclass(name = "CacheCore", module = "velro_cache._engine", subclass, frozen, weakref)]
 #[derive(Debug)]
 pub(super) struct CacheCore {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Inner,
 }
 
 #[pymethods]
@@ -41,54 +42,7 @@ impl CacheCore {
             pythonize::depythonize(settings).map_err(|e| ConfigError::new_err(e.to_string()))?;
         let clock = clock.map_or(Clock::System, |clock| clock.get().as_clock());
         super::digest::init()?;
-        Ok(Self { inner: Arc::new(Inner::new(&settings, clock)?) })
-    }
-
-    /// Store a value.
-    ///
-    /// Args:
-    ///     key: Name of the entry, 1 to 8192 bytes as UTF-8.
-    ///     value: Anything that can be copied; see the page on isolation.
-    ///     ttl: Life in seconds, above 0, cut to ``max_ttl_seconds``. None: ``default_ttl_seconds``.
-    ///     tags: Texts by which ``invalidate_by_tags`` finds the entry; a list, tuple or set of at
-    ///         most 64. None: no tags besides those the key implies.
-    ///     priority: Weight on survival when room is needed, 1 (ordinary) to 10.
-    ///     stamp: What ``snapshot()`` returned before the value was read. None: now, which is
-    ///         right only for a value that no invalidation can be about.
-    ///
-    /// Returns:
-    ///     True if stored. False if something it depends on was invalidated since ``stamp``, if
-    ///     it is larger, uncompressed, than the cache may hold (nothing is evicted for it, and an
-    ///     older value of the key is gone), or if the lock was
-    ///     not to be had in ``lock_timeout_seconds``.
-    ///
-    /// Raises:
-    ///     InvalidKeyError: The key is empty or too long.
-    ///     InvalidTagError: A tag is not a text of 1 to 2048 bytes, or ``tags`` is a bare text.
-    ///     SerializationError: The value cannot be copied.
-    ///     ValueError: ``ttl`` or ``priority`` is out of range.
-    ///     CacheStoppedError: The cache was stopped.
-    ///
-    /// Consistency: a lookup that starts after the return, in any thread, sees the new value.
-    #[pyo3(signature = (key, value, ttl=None, tags=None, priority=1, *, stamp=None))]
-    fn set(
-        &self,
-        key: &Bound<'_, PyAny>,
-        value: &Bound<'_, PyAny>,
-        ttl: Option<Seconds>,
-        tags: Option<&Bound<'_, PyAny>>,
-        priority: i64,
-        stamp: Option<Stamp>,
-    ) -> PyResult<bool> {
-        let stamp = self.checked_stamp(stamp)?;
-        let key = text::key(key)?;
-        let ttl = self.inner.life(ttl, Life::Default)?;
-        let priority = checked_priority(priority)?;
-        let mut slots = SlotList::new();
-        if let Some(tags) = tags {
-            text::push_tag_slots(tags, &mut slots)?;
-        }
-        self.inner.store(&key, value, ttl, priority, stamp, &slots)
+        Ok(Self { inner: Inner::new(&settings, clock)? })
     }
 
     /// Store a value under a typed key; the compiled half of the ``set_...`` helpers.
@@ -101,7 +55,7 @@ impl CacheCore {
         ttl: Option<Seconds>,
         stamp: Option<Stamp>,
     ) -> PyResult<bool> {
-        let stamp = self.checked_stamp(stamp)?;
+        let stamp = self.inner.checked_stamp(stamp)?;
         let kind = kind_at(kind)?;
         if ids.len() != kind.ids.len() {
             return Err(PyTypeError::new_err(format!("{} takes {:?}", kind.name, kind.ids)));
@@ -111,7 +65,7 @@ impl CacheCore {
         for (at, id) in ids.iter().enumerate() {
             key.extend_from_slice(kind.literals[at].as_bytes());
             let from = key.len();
-            super::hot::push_typed_id(kind, at, id, &mut key)?;
+            super::typed::push_id(kind, at, id, &mut key)?;
             segments.push(from..key.len());
         }
         key.extend_from_slice(kind.literals[ids.len()].as_bytes());
@@ -119,7 +73,8 @@ impl CacheCore {
         let mut slots = SlotList::new();
         kind.push_tag_slots(&segments, &mut slots);
         let ttl = self.inner.life(ttl, kind.life)?;
-        self.inner.store(&key, value, ttl, kind.priority, stamp, &slots)
+        let about = About { ttl, priority: kind.priority, stamp, tag_slots: slots };
+        self.inner.store(&key, value, &about)
     }
 
     /// Read the clock of invalidations, before reading what will be stored.
@@ -134,26 +89,27 @@ impl CacheCore {
     /// Check everything about an entry but its value, before the value is loaded.
     #[pyo3(signature = (key, ttl=None, tags=None, priority=1, refresh=false))]
     fn _prepare(
-        &self,
+        slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
         ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         refresh: bool,
     ) -> PyResult<PreparedEntry> {
-        self.inner.check_open()?;
+        let inner = &slf.get().inner;
+        inner.check_open()?;
         let mut tag_slots = SlotList::new();
         if let Some(tags) = tags {
             text::push_tag_slots(tags, &mut tag_slots)?;
         }
-        let (ttl, priority) = (self.inner.life(ttl, Life::Default)?, checked_priority(priority)?);
+        let (ttl, priority) = (inner.life(ttl, Life::Default)?, checked_priority(priority)?);
         let key = text::key(key)?;
         if refresh {
             // Whoever refreshes must not be overtaken by a load that began before.
-            self.inner.loads.supersede(&key);
+            inner.loads.supersede(&key);
         }
-        let ticket = self.inner.loads.begin(&key);
-        Ok(PreparedEntry { inner: Arc::clone(&self.inner), ticket, ttl, priority, tag_slots })
+        let ticket = inner.loads.begin(&key);
+        Ok(PreparedEntry { cache: slf.clone().unbind(), ticket, ttl, priority, tag_slots })
     }
 
     /// Remove one entry.
@@ -168,8 +124,8 @@ impl CacheCore {
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.inner.check_open()?;
         let bytes = text::key(key)?;
-        let (live, value) = self.inner.store.delete(&bytes);
-        drop(value);
+        let (live, removed) = self.inner.store.delete(&bytes);
+        drop(removed);
         pair::forget(key.py());
         Ok(live)
     }
@@ -208,7 +164,9 @@ impl CacheCore {
         for key in keys.try_iter()? {
             let key = key?;
             let bytes = text::key(&key)?;
-            if let Some(value) = super::hot::find(py, &self.inner, &bytes)? {
+            if let Some(value) =
+                lookup::find(py, &self.inner, &bytes).map_err(|Raised| PyErr::fetch(py))?
+            {
                 found.set_item(&key, value)?;
             }
         }
@@ -236,7 +194,7 @@ impl CacheCore {
         priority: i64,
         stamp: Option<Stamp>,
     ) -> PyResult<usize> {
-        let stamp = self.checked_stamp(stamp)?;
+        let stamp = self.inner.checked_stamp(stamp)?;
         let ttl = self.inner.life(ttl, Life::Default)?;
         let priority = checked_priority(priority)?;
         let mut slots = SlotList::new();
@@ -248,10 +206,11 @@ impl CacheCore {
         for (key, _) in &pairs {
             text::key(key)?;
         }
+        let about = About { ttl, priority, stamp, tag_slots: slots };
         let mut stored = 0;
         for (key, value) in &pairs {
             let key = text::key(key)?;
-            stored += usize::from(self.inner.store(&key, value, ttl, priority, stamp, &slots)?);
+            stored += usize::from(self.inner.store(&key, value, &about)?);
         }
         Ok(stored)
     }
@@ -373,6 +332,15 @@ impl CacheCore {
         self.inner.stopped.store(false, Ordering::Release);
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A shard in use is passed over: what it holds then counts as held from outside.
+        self.inner.store.try_each(|value| value.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        self.inner.invalidate(Store::clear);
+    }
+
     #[getter]
     fn _closed(&self) -> bool {
         self.inner.stopped.load(Ordering::Acquire)
@@ -387,21 +355,9 @@ impl CacheCore {
         slots.push(keys::slot_of_tag(&tag));
         Ok(self.inner.invalidate_slots(&slots))
     }
-
-    /// A stamp from the future would outlive every invalidation.
-    fn checked_stamp(&self, stamp: Option<Stamp>) -> PyResult<Stamp> {
-        let now = self.inner.store.snapshot();
-        match stamp {
-            Some(stamp) if stamp > now => Err(PyValueError::new_err(
-                "stamp must come from snapshot() of this cache; this one is from the future",
-            )),
-            Some(stamp) => Ok(stamp),
-            None => Ok(now),
-        }
-    }
 }
 
-fn checked_priority(priority: i64) -> PyResult<u8> {
+pub(super) fn checked_priority(priority: i64) -> PyResult<u8> {
     u8::try_from(priority).ok().filter(|_| PRIORITIES.contains(&priority)).ok_or_else(|| {
         PyValueError::new_err(format!(
             "priority must be {} to {}, not {priority}",

@@ -9,8 +9,10 @@
 //! rules of its own, is refused: what was cached for it could answer for something else.
 
 use super::errors::UncacheableArgumentError;
+use super::key;
 use super::text;
 use super::types::Types;
+use super::uuid;
 use ahash::AHashMap;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -60,6 +62,13 @@ fn push_at(
             "the arguments of a call may have {MOST_BYTES} bytes in all; hash long ones"
         )));
     }
+    if spelling == Spelling::AsGiven
+        && value.is_exact_instance_of::<PyString>()
+        && let Some(bytes) = key::ascii(value.as_borrowed())
+    {
+        push_sized(b's', bytes, out);
+        return Ok(());
+    }
     if let Ok(text) = value.cast_exact::<PyString>() {
         let bytes = text::utf8(text)?;
         if spelling == Spelling::Merged {
@@ -97,8 +106,7 @@ fn push_at(
         }
         return Ok(());
     }
-    if text::is_uuid(value)? {
-        let bits = text::uuid_bits(value)?;
+    if let Some(bits) = uuid::bits(value)? {
         if spelling == Spelling::Merged {
             let mut canonical = crate::engine::ids::Text::from_slice(b":");
             crate::engine::ids::push_uuid(bits, &mut canonical);
@@ -177,9 +185,11 @@ fn push_rare(
     )))
 }
 
+#[inline]
 fn push_sized(kind: u8, bytes: &[u8], out: &mut Encoded) {
-    out.push(kind);
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    let mut head = [kind; 9];
+    head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(&head);
     out.extend_from_slice(bytes);
 }
 

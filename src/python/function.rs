@@ -5,22 +5,24 @@
 
 use super::cache::CacheCore;
 use super::call_key::{self, Encoded, Receivers, Spelling};
-use super::hot::Otherwise;
+use super::digest::Digest;
 use super::inner::Inner;
-use super::{digest, hot, text};
+use super::lookup::{self, Found, NOTHING, Otherwise};
+use super::memo::Hint;
+use super::raw::Raised;
+use super::{digest, text, vectorcall};
 use crate::engine::ids::Text;
 use crate::sync::RwLock;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher as _;
-use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The cache used by functions that were not given one of their own.
-static DEFAULT: RwLock<Option<Arc<Inner>>> = RwLock::new(None);
+static DEFAULT: RwLock<Option<Py<CacheCore>>> = RwLock::new(None);
 
 /// Say which cache decorated functions use that were not given one.
 ///
@@ -29,7 +31,7 @@ static DEFAULT: RwLock<Option<Arc<Inner>>> = RwLock::new(None);
 #[pyfunction]
 #[pyo3(signature = (cache))]
 pub(super) fn set_default_cache(cache: Option<&Bound<'_, CacheCore>>) {
-    let new = cache.map(|cache| Arc::clone(&cache.get().inner));
+    let new = cache.map(|cache| cache.clone().unbind());
     let old = std::mem::replace(&mut *DEFAULT.write(), new);
     drop(old);
 }
@@ -47,16 +49,19 @@ struct Parameter {
 #[pyclass(module = "velro_cache._engine", frozen)]
 #[derive(Debug)]
 pub(super) struct CachedCalls {
-    prefix: Text,
+    prefix: Box<[u8]>,
     name: String,
     parameters: Vec<Parameter>,
+    /// How many parameters there are, if all can be given by position and nothing else says what
+    /// is keyed.
+    plain_parameters: Option<usize>,
     takes_more_by_position: bool,
     takes_more_by_name: bool,
     /// Whether the first argument is the object a method is called on.
     has_receiver: bool,
     receivers: Receivers,
     key_function: Option<Py<PyAny>>,
-    cache: Option<Arc<Inner>>,
+    cache: Option<Py<CacheCore>>,
     miss: Py<PyAny>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -86,15 +91,16 @@ impl CachedCalls {
         crate::engine::ids::push_id(name.as_bytes(), &mut prefix);
         prefix.push(b':');
         let mut calls = Self {
-            prefix,
+            prefix: prefix.as_slice().into(),
             name: name.to_owned(),
             parameters: Vec::new(),
+            plain_parameters: None,
             takes_more_by_position: false,
             takes_more_by_name: false,
             has_receiver,
             receivers: Receivers::default(),
             key_function,
-            cache: cache.map(|cache| Arc::clone(&cache.get().inner)),
+            cache: cache.map(|cache| cache.clone().unbind()),
             miss,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -117,6 +123,9 @@ impl CachedCalls {
             let default = has_default.then_some(default);
             calls.parameters.push(Parameter { name, by_position, by_name, default });
         }
+        let plain = calls.key_function.is_none()
+            && calls.parameters.iter().all(|parameter| parameter.by_position);
+        calls.plain_parameters = plain.then_some(calls.parameters.len());
         Ok(calls)
     }
 
@@ -132,12 +141,13 @@ impl CachedCalls {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, String)>> {
-        let (mut key, mut merged) = (Text::new(), Encoded::new());
-        if !self.push_key(py, args, kwargs, &mut key)?
+        let (mut given, mut merged) = (Encoded::new(), Encoded::new());
+        if !self.encode(py, args, kwargs, Spelling::AsGiven, &mut given)?
             || !self.encode(py, args, kwargs, Spelling::Merged, &mut merged)?
         {
             return Ok(None);
         }
+        let key = self.key(&digest::hex(digest::keyed(&given)?));
         // Not keyed with the secret of this process: other workers must name the call alike. It
         // is only ever used to find a slot, and is stored nowhere.
         let mut hasher = SipHasher24::new();
@@ -160,12 +170,48 @@ impl CachedCalls {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.cache)?;
         visit.call(&self.key_function)?;
         self.parameters.iter().try_for_each(|parameter| visit.call(&parameter.default))
     }
 }
 
 impl CachedCalls {
+    /// Looks a call up whose arguments are one for each parameter; see [`Self::takes_just`].
+    #[inline]
+    pub(super) fn find_positional<'py>(
+        &self,
+        py: Python<'py>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+    ) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+        let mut encoded = Encoded::new();
+        for (at, value) in args.iter().enumerate() {
+            self.push_argument(at, value, Spelling::AsGiven, &mut encoded)?;
+        }
+        self.find_encoded(py, &encoded)
+    }
+
+    /// Whether so many arguments by position are one for each parameter, and no more is to be known.
+    #[inline]
+    pub(super) fn takes_just(&self, count: usize) -> bool {
+        self.plain_parameters == Some(count)
+    }
+
+    #[inline]
+    fn push_argument(
+        &self,
+        at: usize,
+        value: &Bound<'_, PyAny>,
+        spelling: Spelling,
+        out: &mut Encoded,
+    ) -> PyResult<()> {
+        if at == 0 && self.has_receiver {
+            self.receivers.push(value, out)
+        } else {
+            call_key::push(value, spelling, out)
+        }
+    }
+
     /// What stands for a miss.
     pub(super) fn miss<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         self.miss.bind(py).clone()
@@ -177,43 +223,63 @@ impl CachedCalls {
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut key = Text::new();
-        if !self.push_key(py, args, kwargs, &mut key)? {
+    ) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+        let mut encoded = Encoded::new();
+        if kwargs.is_none_or(|kwargs| kwargs.is_empty()) && self.takes_just(args.len()) {
+            for (at, value) in args.iter_borrowed().enumerate() {
+                self.push_argument(at, &value, Spelling::AsGiven, &mut encoded)?;
+            }
+        } else if !self.encode(py, args, kwargs, Spelling::AsGiven, &mut encoded)? {
             return Ok(None);
         }
+        self.find_encoded(py, &encoded)
+    }
+
+    #[inline]
+    fn find_encoded<'py>(
+        &self,
+        py: Python<'py>,
+        encoded: &[u8],
+    ) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+        let digest = digest::keyed(encoded)?;
         // Nothing that runs Python code may happen with the default cache locked: whoever wants to
         // replace it would wait with the GIL for somebody who waits for the GIL.
         let mut otherwise = Otherwise::Miss;
         let found = match &self.cache {
-            Some(cache) => hot::look(py, cache, &key, &mut otherwise),
+            Some(cache) => self.look(py, &cache.get().inner, digest, &mut otherwise),
             None => match &*DEFAULT.read() {
-                Some(cache) => hot::look(py, cache, &key, &mut otherwise),
-                None => ptr::null_mut(),
+                Some(cache) => self.look(py, &cache.get().inner, digest, &mut otherwise),
+                None => NOTHING,
             },
         };
-        let found = hot::answer(py, found, otherwise)?;
+        let found = lookup::answer(py, found, otherwise)?;
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         // As in the latency sampler: a lost count is better than a contended cache line.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         Ok(found)
     }
 
-    /// Appends the key of a call. False: the arguments do not fit the function.
-    fn push_key<'py>(
-        &self,
-        py: Python<'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: Option<&Bound<'py, PyDict>>,
-        key: &mut Text,
-    ) -> PyResult<bool> {
-        let mut encoded = Encoded::new();
-        if !self.encode(py, args, kwargs, Spelling::AsGiven, &mut encoded)? {
-            return Ok(false);
+    /// Looks a call up by the digest of its arguments. Runs no Python code.
+    #[inline(always)]
+    fn look(&self, py: Python<'_>, inner: &Inner, digest: Digest, other: &mut Otherwise) -> Found {
+        let hex = digest::hex(digest);
+        let hint = Hint::of_parts([self.prefix.as_ptr() as u64, digest::gist(digest)]);
+        let found = lookup::recall_composite(py, inner, hint, |key| {
+            key.split_last_chunk()
+                .is_some_and(|(prefix, last)| *last == hex && *prefix == *self.prefix)
+        });
+        if !found.is_nothing() {
+            return found;
         }
-        key.extend_from_slice(&self.prefix);
-        key.extend_from_slice(&digest::keyed_hex(&encoded)?);
-        Ok(true)
+        let key = self.key(&hex);
+        lookup::look_composite(py, inner, &key, Some(hint), other)
+    }
+
+    /// The key of a call.
+    fn key(&self, hex: &[u8]) -> Text {
+        let mut key = Text::from_slice(&self.prefix);
+        key.extend_from_slice(hex);
+        key
     }
 
     /// Writes the arguments down in the order of the parameters, however they were passed.
@@ -244,11 +310,7 @@ impl CachedCalls {
                     return Ok(false);
                 }
                 let value = args.get_borrowed_item(next)?;
-                if next == 0 && self.has_receiver {
-                    self.receivers.push(&value, out)?;
-                } else {
-                    call_key::push(&value, spelling, out)?;
-                }
+                self.push_argument(next, &value, spelling, out)?;
                 next += 1;
                 continue;
             }
@@ -313,8 +375,27 @@ impl CachedCalls {
 #[pyclass(module = "velro_cache._engine", frozen, subclass)]
 #[derive(Debug)]
 pub(super) struct CachedFunction {
-    calls: Py<CachedCalls>,
-    load: Py<PyAny>,
+    entry: vectorcall::Entry,
+    /// `None` in the sample that shows where `entry` lies.
+    parts: Option<(Py<CachedCalls>, Py<PyAny>)>,
+}
+
+impl CachedFunction {
+    pub(super) fn sample(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        Bound::new(py, Self { entry: vectorcall::Entry::new(), parts: None })
+    }
+
+    pub(super) fn entry(&self) -> &vectorcall::Entry {
+        &self.entry
+    }
+
+    #[inline]
+    pub(super) fn parts(&self) -> PyResult<(&CachedCalls, &Py<PyAny>)> {
+        match &self.parts {
+            Some((calls, load)) => Ok((calls.get(), load)),
+            None => Err(PyTypeError::new_err("not a function")),
+        }
+    }
 }
 
 #[pymethods]
@@ -324,21 +405,22 @@ impl CachedFunction {
     ///     load: Called with the arguments (a tuple and a dict) on a miss; its result is returned.
     #[new]
     fn new(calls: Py<CachedCalls>, load: Py<PyAny>) -> Self {
-        Self { calls, load }
+        Self { entry: vectorcall::Entry::new(), parts: Some((calls, load)) }
     }
 
     #[pyo3(signature = (*args, **kwargs))]
-    fn __call__<'py>(
+    pub(super) fn __call__<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.calls.get().find(py, args, kwargs)? {
+        let (calls, load) = self.parts()?;
+        match calls.find(py, args, kwargs).map_err(|Raised| PyErr::fetch(py))? {
             Some(value) => Ok(value),
             None => {
                 let kwargs = kwargs.cloned().unwrap_or_else(|| PyDict::new(py));
-                self.load.bind(py).call1((args, kwargs))
+                load.bind(py).call1((args, kwargs))
             }
         }
     }
@@ -356,7 +438,9 @@ impl CachedFunction {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.calls)?;
-        visit.call(&self.load)
+        self.parts.iter().try_for_each(|(calls, load)| {
+            visit.call(calls)?;
+            visit.call(load)
+        })
     }
 }

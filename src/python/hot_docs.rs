@@ -49,6 +49,37 @@ Raises:
     InvalidKeyError: The key is empty or too long.
     CacheStoppedError: The cache was stopped.";
 
+pub(super) const SET_DOC: &CStr =
+    c"set($self, key, value, ttl=None, tags=None, priority=1, *, stamp=None)
+--
+
+Store a value.
+
+Args:
+    key: Name of the entry, 1 to 8192 bytes as UTF-8.
+    value: Anything that can be copied; see the page on isolation.
+    ttl: Life in seconds, above 0, cut to ``max_ttl_seconds``. None: ``default_ttl_seconds``.
+    tags: Texts by which ``invalidate_by_tags`` finds the entry; a list, tuple or set of at
+        most 64. None: no tags besides those the key implies.
+    priority: Weight on survival when room is needed, 1 (ordinary) to 10.
+    stamp: What ``snapshot()`` returned before the value was read. None: now, which is
+        right only for a value that no invalidation can be about.
+
+Returns:
+    True if stored. False if something it depends on was invalidated since ``stamp``, if
+    it is larger, uncompressed, than the cache may hold (nothing is evicted for it, and an
+    older value of the key is gone), or if the lock was
+    not to be had in ``lock_timeout_seconds``.
+
+Raises:
+    InvalidKeyError: The key is empty or too long.
+    InvalidTagError: A tag is not a text of 1 to 2048 bytes, or ``tags`` is a bare text.
+    SerializationError: The value cannot be copied.
+    ValueError: ``ttl`` or ``priority`` is out of range.
+    CacheStoppedError: The cache was stopped.
+
+Consistency: a lookup that starts after the return, in any thread, sees the new value.";
+
 pub(super) const GET_USER_PROFILE_DOC: &CStr = c"get_user_profile($self, user_id)
 --
 

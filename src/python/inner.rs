@@ -1,22 +1,28 @@
 //! What a cache consists of: the store, its settings, and whether it is open.
 //!
-//! Shared by the Python object, the decorated functions bound to it and loads under way.
+//! Belongs to one Python object, to which decorated functions and loads under way refer.
 
 use super::errors::{CacheStoppedError, ConfigError};
 use super::gil_lock::ShardLock;
+use super::key::{self, CachedKey, PlainText};
 use super::loads::Loads;
+use super::memo::{Hint, Memo};
 use super::pair;
+use super::raw::Argument;
 use super::value::{self, CachedValue, Frozen, Storage};
-use crate::engine::clock::Clock;
+use crate::engine::clock::{Clock, Millis, millis};
 use crate::engine::keys::Life;
-use crate::engine::{EngineConfig, NewEntry, Outcome, Store, policy::PolicyKind};
+use crate::engine::{
+    Departed, EngineConfig, Inserted, NewEntry, Outcome, Place, Store, policy::PolicyKind,
+};
 use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Stamp};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Settings as the Python side hands them over, checked there already.
@@ -41,23 +47,55 @@ pub(super) struct Settings {
 /// Lives in effect.
 #[derive(Debug)]
 struct Lives {
-    default: Duration,
-    longest: Duration,
-    authorization: Duration,
-    uuid_validation: Duration,
+    default: Millis,
+    longest: Millis,
+    authorization: Millis,
+    uuid_validation: Millis,
 }
 
 /// A store of Python values.
-pub(super) type ValueStore = Store<CachedValue, ShardLock>;
+pub(super) type ValueStore = Store<CachedValue, ShardLock, CachedKey>;
 
-/// What a `CacheCore` and the decorated functions bound to it share.
+/// An entry that left it.
+pub(super) type Left = Departed<CachedValue, CachedKey>;
+
+/// The inside of a `CacheCore`.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) store: ValueStore,
+    /// Entries that were asked for by a text that somebody holds.
+    pub(super) texts: Memo,
+    /// Entries that were asked for by a kind and ids, or by a call.
+    pub(super) composites: Memo,
+    /// Texts that could have been kept in the place of others.
+    changes: AtomicU32,
     lives: Lives,
     storage: Storage,
     pub(super) loads: Arc<Loads>,
     pub(super) stopped: AtomicBool,
+}
+
+/// What is to be stored besides a key and a value.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) ttl: Millis,
+    pub(super) priority: u8,
+    pub(super) stamp: Stamp,
+    pub(super) tag_slots: SlotList,
+}
+
+impl About {
+    fn entry<'a>(&'a self, key: &'a [u8], frozen: Frozen) -> NewEntry<'a, CachedValue> {
+        NewEntry {
+            key,
+            value: frozen.value,
+            value_bytes: frozen.bytes,
+            ttl: self.ttl,
+            priority: self.priority,
+            stamp: self.stamp,
+            tag_slots: &self.tag_slots,
+        }
+    }
 }
 
 /// A number of seconds as a caller gives it. An integer too large for a float is a very long time
@@ -69,6 +107,11 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(whole) = object.cast_exact::<PyInt>()
+            && let Ok(whole) = whole.extract::<u32>()
+        {
+            return Ok(Self(f64::from(whole)));
+        }
         match object.extract::<f64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 let sign = if object.gt(0)? { 1.0 } else { -1.0 };
@@ -97,11 +140,14 @@ impl Inner {
         let most_bytes = store.max_entry_bytes();
         Ok(Self {
             store,
+            texts: Memo::new(settings.max_entries),
+            composites: Memo::new(settings.max_entries),
+            changes: AtomicU32::new(0),
             lives: Lives {
-                default: seconds(settings.default_ttl_seconds)?,
-                longest: seconds(settings.max_ttl_seconds)?,
-                authorization: seconds(settings.auth_ttl_seconds)?,
-                uuid_validation: seconds(settings.uuid_validation_ttl_seconds)?,
+                default: millis(seconds(settings.default_ttl_seconds)?),
+                longest: millis(seconds(settings.max_ttl_seconds)?),
+                authorization: millis(seconds(settings.auth_ttl_seconds)?),
+                uuid_validation: millis(seconds(settings.uuid_validation_ttl_seconds)?),
             },
             storage: Storage {
                 shared: settings.isolation == "shared",
@@ -127,7 +173,7 @@ impl Inner {
     }
 
     /// The life of an entry: what the caller asks for, cut to the longest; else the default.
-    pub(super) fn life(&self, ttl: Option<Seconds>, default: Life) -> PyResult<Duration> {
+    pub(super) fn life(&self, ttl: Option<Seconds>, default: Life) -> PyResult<Millis> {
         let usual = match default {
             Life::Authorization => self.lives.authorization,
             Life::UuidValidation => self.lives.uuid_validation,
@@ -139,8 +185,86 @@ impl Inner {
                 "ttl must be a number of seconds above 0, not {ttl}"
             )));
         }
-        let asked = Duration::try_from_secs_f64(ttl).unwrap_or(Duration::MAX);
+        // Whole milliseconds; the conversion stops at the longest time there is.
+        let asked = (ttl * 1000.0) as Millis;
         Ok(asked.min(self.lives.longest.max(usual)))
+    }
+
+    /// Whether a row should keep a text that was asked for as its key, in the place of what it
+    /// keeps.
+    #[inline]
+    pub(super) fn should_keep(&self, kept: &CachedKey, text: Argument<'_, '_>) -> bool {
+        match kept {
+            CachedKey::Bytes(_) => true,
+            CachedKey::Text(kept) if kept.is(text.as_ptr()) || kept.is_only_ours(text.py()) => true,
+            // Two texts in use for one key: now and then is often enough to change over.
+            CachedKey::Text(_) => self.changes.fetch_add(1, Ordering::Relaxed).is_multiple_of(8),
+        }
+    }
+
+    /// Has the row in a place keep a text as its key, and remembers the place.
+    #[cold]
+    pub(super) fn keep(&self, text: Argument<'_, '_>, place: Place) {
+        if let Some(plain) = PlainText::new(&text) {
+            self.store.keep_key(place, CachedKey::Text(plain)).release(text.py());
+            self.texts.remember(Hint::of_text(text.as_ptr()), place);
+        }
+    }
+
+    /// As [`Self::store`] for a key that came as a text.
+    pub(super) fn store_text(
+        &self,
+        text: Argument<'_, '_>,
+        key: &[u8],
+        value: Argument<'_, '_>,
+        about: &About,
+    ) -> PyResult<bool> {
+        let frozen = self.freeze(&value)?;
+        self.loads.supersede(key);
+        self.check_open()?;
+        let object = text.as_ptr();
+        let place = self.texts.place_of(Hint::of_text(object));
+        let entry = about.entry(key, frozen);
+        let entry = match self.store.overwrite_at(place, |kept| kept.is(object), entry) {
+            Ok(before) => {
+                if let Some(before) = before {
+                    before.release(text.py());
+                }
+                self.after_store(Outcome::Stored);
+                self.loads.supersede(key);
+                return Ok(true);
+            }
+            Err(entry) => entry,
+        };
+        let inserted = self.insert_text(text, entry);
+        let outcome = inserted.outcome;
+        for (key, value) in inserted.garbage {
+            if let Some(key) = key {
+                key.release(text.py());
+            }
+            value.release(text.py());
+        }
+        self.after_store(outcome);
+        self.loads.supersede(key);
+        Ok(outcome == Outcome::Stored)
+    }
+
+    fn insert_text(
+        &self,
+        text: Argument<'_, '_>,
+        entry: NewEntry<'_, CachedValue>,
+    ) -> Inserted<CachedValue, CachedKey> {
+        let plain = if key::is_held_elsewhere(text) { PlainText::new(&text) } else { None };
+        let Some(plain) = plain else { return self.store.insert(entry) };
+        let mut plain = Some(plain);
+        let keep = |bytes: &[u8]| plain.take().map_or_else(|| bytes.into(), CachedKey::Text);
+        let inserted = self.store.insert_with(entry, keep);
+        if let Some(plain) = plain {
+            // There was a row, with a key of its own.
+            self.store.keep_key(inserted.place, CachedKey::Text(plain)).release(text.py());
+        }
+        self.texts.remember(Hint::of_text(text.as_ptr()), inserted.place);
+        inserted
     }
 
     /// Freezes and stores a value. `Ok(false)` where it was not stored, for a reason counted in
@@ -149,16 +273,13 @@ impl Inner {
         &self,
         key: &[u8],
         value: &Bound<'_, PyAny>,
-        ttl: Duration,
-        priority: u8,
-        stamp: Stamp,
-        tag_slots: &SlotList,
+        about: &About,
     ) -> PyResult<bool> {
         let frozen = self.freeze(value)?;
         // Before, because what is replaced is dropped on the way, which may run Python code and let
         // a load store; and after, because a load may have begun meanwhile.
         self.loads.supersede(key);
-        let outcome = self.store_frozen(key, frozen, ttl, priority, stamp, tag_slots)?;
+        let outcome = self.store_frozen(key, frozen, about)?;
         self.loads.supersede(key);
         Ok(outcome == Outcome::Stored)
     }
@@ -171,37 +292,39 @@ impl Inner {
         &self,
         key: &[u8],
         frozen: Frozen,
-        ttl: Duration,
-        priority: u8,
-        stamp: Stamp,
-        tag_slots: &SlotList,
+        about: &About,
     ) -> PyResult<Outcome> {
         self.check_open()?;
-        let inserted = self.store.insert(NewEntry {
-            key,
-            value: frozen.value,
-            value_bytes: frozen.bytes,
-            ttl,
-            priority,
-            stamp,
-            tag_slots,
-        });
-        // A stop that came in between emptied the store before this entry was there.
-        if inserted.outcome == Outcome::Stored && self.check_open().is_err() {
-            drop(self.store.clear());
+        let outcome = self.store.insert(about.entry(key, frozen)).outcome;
+        self.after_store(outcome);
+        Ok(outcome)
+    }
+
+    /// A stop that came in between emptied the store before the entry was there.
+    fn after_store(&self, outcome: Outcome) {
+        if outcome == Outcome::Stored && self.is_stopped() {
+            self.invalidate(Store::clear);
         }
-        Ok(inserted.outcome)
+    }
+
+    /// A stamp from the future would outlive every invalidation.
+    pub(super) fn checked_stamp(&self, stamp: Option<Stamp>) -> PyResult<Stamp> {
+        let now = self.store.snapshot();
+        match stamp {
+            Some(stamp) if stamp > now => Err(PyValueError::new_err(
+                "stamp must come from snapshot() of this cache; this one is from the future",
+            )),
+            Some(stamp) => Ok(stamp),
+            None => Ok(now),
+        }
     }
 
     /// Runs an invalidation. The values it drops are dropped afterwards, with no lock held.
-    pub(super) fn invalidate(
-        &self,
-        work: impl Fn(&ValueStore) -> (usize, Vec<CachedValue>),
-    ) -> usize {
+    pub(super) fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<Left>)) -> usize {
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
-            let (count, values) = work(&self.store);
-            drop(values);
+            let (count, entries) = work(&self.store);
+            drop(entries);
             pair::forget(py);
             count
         })

@@ -1,10 +1,12 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
-//! * [`text`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
-//! * [`inner`] — the store and its settings; [`cache`] — as a class; [`hot`] — its lookups as raw functions; [`pair`] — what
-//!   they return;
+//! * [`text`], [`uuid`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
+//! * [`inner`] — the store and its settings; [`cache`] — as a class;
+//! * [`hot`] — its lookups and its store as raw functions ([`raw`]); [`lookup`] — from a key to the
+//!   object for the caller; [`key`], [`memo`] — a text that is asked for again; [`pair`] — what
+//!   lookups return;
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
-//! * [`function`] — lookups of decorated functions;
+//! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
@@ -18,13 +20,19 @@ mod gil_lock;
 mod hot;
 mod hot_docs;
 mod inner;
+mod key;
 mod loads;
+mod lookup;
+mod memo;
 mod pair;
 mod prepared;
+mod raw;
 mod text;
 mod typed;
 mod types;
+mod uuid;
 mod value;
+mod vectorcall;
 
 use pyo3::prelude::*;
 
@@ -43,6 +51,8 @@ mod _engine {
     use super::prepared::{LoadedValue, PreparedEntry};
     #[pymodule_export]
     use super::typed::{escape_id, generate_auth_key, key_kinds};
+    #[pymodule_export]
+    use super::vectorcall::call_directly;
 
     use super::PyModuleMethods as _;
 
@@ -52,7 +62,7 @@ mod _engine {
         // Everything that is set up once is set up now: a process that forks while another thread
         // is at it would leave the child with a set-up nobody will ever finish.
         super::types::Types::get(module.py())?;
-        super::text::is_uuid(module.as_any())?;
+        super::uuid::init(module.py())?;
         super::digest::init()?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -8,7 +8,7 @@
 //! Only with a GIL, and up to CPython 3.13: later tuples remember their hash.
 #![allow(unsafe_code, reason = "fills tuples in place; every block says why it is sound")]
 
-use super::hot::Raised;
+use super::raw::Raised;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -50,7 +50,7 @@ fn make<'py>(
 #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
 mod kept {
     use super::make;
-    use crate::python::hot::Raised;
+    use crate::python::raw::Raised;
     use pyo3::ffi;
     use pyo3::prelude::*;
     use std::ptr;

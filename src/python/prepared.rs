@@ -4,25 +4,32 @@
 //! cost a database trip and a load never ends in an error about its key. The loaded value is
 //! frozen once; the cache keeps it, and everybody who waited for the load gets a copy.
 
-use super::inner::{Inner, Seconds};
+use super::cache::CacheCore;
+use super::inner::{About, Inner, Seconds};
 use super::loads::Ticket;
 use super::value::CachedValue;
+use crate::engine::clock::Millis;
 use crate::engine::keys::Life;
 use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
 use pyo3::prelude::*;
-use std::sync::Arc;
-use std::time::Duration;
+use pyo3::{PyTraverseError, PyVisit};
 
 /// An entry without its value.
 #[pyclass(module = "velro_cache._engine", frozen)]
 #[derive(Debug)]
 pub(super) struct PreparedEntry {
-    pub(super) inner: Arc<Inner>,
+    pub(super) cache: Py<CacheCore>,
     pub(super) ticket: Ticket,
-    pub(super) ttl: Duration,
+    pub(super) ttl: Millis,
     pub(super) priority: u8,
     pub(super) tag_slots: SlotList,
+}
+
+impl PreparedEntry {
+    fn inner(&self) -> &Inner {
+        &self.cache.get().inner
+    }
 }
 
 #[pymethods]
@@ -45,17 +52,19 @@ impl PreparedEntry {
     ) -> PyResult<LoadedValue> {
         let entry = slf.get();
         let ttl = match ttl {
-            Some(_) => entry.inner.life(ttl, Life::Default)?,
+            Some(_) => entry.inner().life(ttl, Life::Default)?,
             None => entry.ttl,
         };
-        let frozen = entry.inner.freeze(value)?;
+        let frozen = entry.inner().freeze(value)?;
         let copy = frozen.value.clone_ref(slf.py());
         if entry.ticket.is_valid() {
-            let (key, slots) = (entry.ticket.key(), &entry.tag_slots);
-            entry.inner.store_frozen(key, frozen, ttl, entry.priority, stamp, slots)?;
+            let key = entry.ticket.key();
+            let tag_slots = entry.tag_slots.clone();
+            let about = About { ttl, priority: entry.priority, stamp, tag_slots };
+            entry.inner().store_frozen(key, frozen, &about)?;
             // Something newer may have been set between the question and the answer.
             if !entry.ticket.is_valid() {
-                drop(entry.inner.store.delete(key));
+                drop(entry.inner().store.delete(key));
             }
         }
         Ok(LoadedValue { value: copy, entry: slf.clone().unbind(), stamp })
@@ -64,7 +73,7 @@ impl PreparedEntry {
     /// Remove what the cache holds under this key: a load has found that nothing should be kept.
     fn discard(&self) {
         if self.ticket.is_valid() {
-            drop(self.inner.store.delete(self.ticket.key()));
+            drop(self.inner().store.delete(self.ticket.key()));
         }
     }
 
@@ -78,8 +87,12 @@ impl PreparedEntry {
         value: &Bound<'_, PyAny>,
         stamp: Stamp,
     ) -> PyResult<LoadedValue> {
-        let value = slf.get().inner.freeze(value)?.value;
+        let value = slf.get().inner().freeze(value)?.value;
         Ok(LoadedValue { value, entry: slf.clone().unbind(), stamp })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.cache)
     }
 }
 
@@ -104,7 +117,7 @@ impl LoadedValue {
     #[getter]
     fn is_current(&self) -> bool {
         let entry = self.entry.get();
-        entry.inner.store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
+        entry.inner().store.is_current(entry.ticket.key(), &entry.tag_slots, self.stamp)
     }
 
     /// Whether something newer was set since its load began. Then it may be given to nobody but
@@ -112,5 +125,10 @@ impl LoadedValue {
     #[getter]
     fn is_superseded(&self) -> bool {
         !self.entry.get().ticket.is_valid()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.entry)?;
+        self.value.traverse(&visit)
     }
 }

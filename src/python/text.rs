@@ -1,14 +1,14 @@
 //! Python texts and ids as the bytes the engine works on.
 
 use super::errors::{InvalidKeyError, InvalidTagError};
+use super::{key, uuid};
 use crate::engine::ids::{self, Text};
 use crate::engine::keys;
 use crate::invalidation::slots::SlotList;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyString, PyType};
+use pyo3::types::{PyBytes, PyInt, PyString};
 use std::borrow::Cow;
 
 /// Longest key, in bytes. Longer ones are nearly always a value in the wrong place, or an attack
@@ -49,8 +49,8 @@ pub(super) fn to_python<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py
 }
 
 /// The bytes of a key.
-pub(super) fn key<'a>(key: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
-    let Ok(text) = key.cast::<PyString>() else { return Err(not_a_key(key)) };
+pub(super) fn key<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    let Ok(text) = object.cast::<PyString>() else { return Err(not_a_key(object)) };
     let bytes = utf8(text)?;
     check_key(&bytes)?;
     Ok(bytes)
@@ -77,14 +77,19 @@ pub(super) fn not_a_key(key: &Bound<'_, PyAny>) -> PyErr {
 
 /// Appends an id (a `str`, a `UUID` or an `int`) to a key.
 pub(super) fn push_id(name: &str, id: &Bound<'_, PyAny>, out: &mut Text) -> PyResult<()> {
+    if let Some(bytes) = key::ascii(id.as_borrowed()) {
+        check_id(name, bytes)?;
+        ids::push_id(bytes, out);
+        return Ok(());
+    }
     if let Ok(text) = id.cast::<PyString>() {
         let bytes = utf8(text)?;
         check_id(name, &bytes)?;
         ids::push_id(&bytes, out);
         return Ok(());
     }
-    if is_uuid(id)? {
-        ids::push_uuid(uuid_bits(id)?, out);
+    if let Some(bits) = uuid::bits(id)? {
+        ids::push_uuid(bits, out);
         return Ok(());
     }
     let digits = id_digits(name, id)?;
@@ -100,9 +105,9 @@ pub(super) fn tag_of_id(kind: &str, id: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> 
         let bytes = utf8(text)?;
         check_id(kind, &bytes)?;
         tag.extend_from_slice(&bytes);
-    } else if is_uuid(id)? {
+    } else if let Some(bits) = uuid::bits(id)? {
         let mut text = Text::new();
-        ids::push_uuid(uuid_bits(id)?, &mut text);
+        ids::push_uuid(bits, &mut text);
         tag.extend_from_slice(&text);
     } else {
         tag.extend_from_slice(id_digits(kind, id)?.as_bytes());
@@ -110,17 +115,23 @@ pub(super) fn tag_of_id(kind: &str, id: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> 
     Ok(tag)
 }
 
+/// Whether an id may have so many bytes.
+#[inline]
+pub(super) fn is_length_of_id(bytes: usize) -> bool {
+    (1..=MOST_ID_BYTES).contains(&bytes)
+}
+
 fn check_id(name: &str, id: &[u8]) -> PyResult<()> {
+    if is_length_of_id(id.len()) {
+        return Ok(());
+    }
     if id.is_empty() {
         return Err(InvalidKeyError::new_err(format!("{name} must not be empty")));
     }
-    if id.len() > MOST_ID_BYTES {
-        return Err(InvalidKeyError::new_err(format!(
-            "{name} may have at most {MOST_ID_BYTES} bytes, this one has {}",
-            id.len()
-        )));
-    }
-    Ok(())
+    Err(InvalidKeyError::new_err(format!(
+        "{name} may have at most {MOST_ID_BYTES} bytes, this one has {}",
+        id.len()
+    )))
 }
 
 /// An integer id in decimal. `True` is an `int` to Python and surely no id.
@@ -135,18 +146,6 @@ fn id_digits(name: &str, id: &Bound<'_, PyAny>) -> PyResult<String> {
         Ok(number) => Ok(number.to_string()),
         Err(_) => Err(InvalidKeyError::new_err(format!("{name} is too large for an id"))),
     }
-}
-
-/// Whether an object is a `uuid.UUID`.
-pub(super) fn is_uuid(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static UUID: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let class = UUID.import(object.py(), "uuid", "UUID")?;
-    Ok(object.get_type().is(class) || object.get_type().is_subclass(class)?)
-}
-
-/// The 128 bits of a `uuid.UUID`.
-pub(super) fn uuid_bits(uuid: &Bound<'_, PyAny>) -> PyResult<u128> {
-    uuid.getattr(intern!(uuid.py(), "int"))?.extract()
 }
 
 /// Adds the slots of tags as callers write them: any iterable of texts, but not a bare text,

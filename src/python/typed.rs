@@ -1,7 +1,11 @@
-//! Keys by kind: `generate_auth_key` and what it shares with the typed helpers.
+//! Keys by kind: the typed lookups, and `generate_auth_key`.
 
-use super::text;
-use crate::engine::ids::{self, Text};
+use super::inner::Inner;
+use super::lookup::{self, Otherwise};
+use super::memo::{self, Hint};
+use super::raw::{Argument, Raised};
+use super::{key, text, uuid};
+use crate::engine::ids::{self, Text, UUID_CHARACTERS};
 use crate::engine::keys::{KINDS, KeyKind};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -10,23 +14,140 @@ use sha2::{Digest, Sha256};
 
 /// Appends the hash of a UUID as it was written: 32 hexadecimal digits of SHA-256. What is to
 /// be validated may be anything, so it stands in the key as a hash of fixed length.
-pub(super) fn push_uuid_hash(uuid: &Bound<'_, PyAny>, key: &mut Text) -> PyResult<()> {
-    let digest = if let Ok(text) = uuid.cast::<PyString>() {
+pub(super) fn push_uuid_hash(object: &Bound<'_, PyAny>, key: &mut Text) -> PyResult<()> {
+    let digest = if let Ok(text) = object.cast::<PyString>() {
         Sha256::digest(text::utf8(text)?)
-    } else if text::is_uuid(uuid)? {
+    } else if let Some(bits) = uuid::bits(object)? {
         let mut text = Text::new();
-        ids::push_uuid(text::uuid_bits(uuid)?, &mut text);
+        ids::push_uuid(bits, &mut text);
         Sha256::digest(&text)
     } else {
         return Err(PyTypeError::new_err(format!(
             "uuid_str must be a str or a UUID, not {}",
-            text::type_name(uuid)
+            text::type_name(object)
         )));
     };
     for byte in &digest[..16] {
         key.extend_from_slice(format!("{byte:02x}").as_bytes());
     }
     Ok(())
+}
+
+/// Names of the parameters of a typed helper: those of the ids, except that a UUID to validate
+/// is given as it came and hashed here.
+pub(super) fn parameters(kind: &KeyKind) -> [&'static str; 2] {
+    let name = |at: usize| match kind.ids.get(at) {
+        Some(&"uuid_hash") => "uuid_str",
+        Some(name) => name,
+        None => "",
+    };
+    [name(0), name(1)]
+}
+
+/// Appends one id of a typed key.
+pub(super) fn push_id(
+    kind: &KeyKind,
+    at: usize,
+    id: &Bound<'_, PyAny>,
+    key: &mut Text,
+) -> PyResult<()> {
+    match kind.ids[at] {
+        "uuid_hash" => push_uuid_hash(id, key),
+        name => text::push_id(name, id, key),
+    }
+}
+
+/// Looks an entry up by its kind and ids. `None`: a miss.
+#[inline(always)]
+pub(super) fn find<'py>(
+    inner: &Inner,
+    kind: &KeyKind,
+    ids: [Option<Argument<'_, 'py>>; 2],
+) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+    let [Some(first), second] = ids else { return Err(Raised) };
+    let py = first.py();
+    let hint = match (PlainId::new(kind, 0, first), second) {
+        (Some(one), None) => Some((one, None)),
+        (Some(one), Some(two)) => PlainId::new(kind, 1, two).map(|two| (one, Some(two))),
+        (None, _) => None,
+    };
+    let hint = match &hint {
+        Some((one, two)) => {
+            let (one, two) = (one.bytes(), two.as_ref().map_or(&b""[..], PlainId::bytes));
+            let hint = Hint::of_parts([memo::gist(one), memo::gist(two)]);
+            let found =
+                lookup::recall_composite(py, inner, hint, |key| is_made_of(key, kind, [one, two]));
+            if let Some(value) = found.take(py) {
+                return value.map(Some);
+            }
+            Some(hint)
+        }
+        None => None,
+    };
+    let mut key = Text::new();
+    for (at, id) in [Some(first), second].iter().flatten().enumerate() {
+        key.extend_from_slice(kind.literals[at].as_bytes());
+        push_id(kind, at, id, &mut key)?;
+    }
+    key.extend_from_slice(kind.literals[kind.ids.len()].as_bytes());
+    let mut otherwise = Otherwise::Miss;
+    let found = lookup::look_composite(py, inner, &key, hint, &mut otherwise);
+    lookup::answer(py, found, otherwise)
+}
+
+/// An id that stands in a key as it is.
+enum PlainId<'a> {
+    Text(&'a [u8]),
+    Uuid([u8; UUID_CHARACTERS]),
+}
+
+impl<'a> PlainId<'a> {
+    /// `None` for any other id.
+    #[inline(always)]
+    fn new(kind: &KeyKind, at: usize, id: Argument<'a, '_>) -> Option<Self> {
+        if kind.ids[at] == "uuid_hash" {
+            return None;
+        }
+        match key::ascii(id) {
+            Some(text) => (text::is_length_of_id(text.len()) && ids::is_plain(text))
+                .then_some(Self::Text(text)),
+            None => uuid::exact_bits(&id).map(|bits| Self::Uuid(ids::uuid_text(bits))),
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::Uuid(text) => text,
+        }
+    }
+}
+
+/// Whether a key is just the one that a kind makes of these plain ids.
+#[inline(always)]
+fn is_made_of(key: &[u8], kind: &KeyKind, ids: [&[u8]; 2]) -> bool {
+    let mut rest = key;
+    for (literal, id) in kind.literals.iter().zip(&ids[..kind.ids.len()]) {
+        let Some(after) = rest.strip_prefix(literal.as_bytes()) else { return false };
+        let Some((segment, after)) = after.split_at_checked(id.len()) else { return false };
+        if !is_same_id(segment, id) {
+            return false;
+        }
+        rest = after;
+    }
+    rest == kind.literals[kind.ids.len()].as_bytes()
+}
+
+/// Two slices of one length. That of a UUID is the usual one, and known when this is compiled.
+#[inline(always)]
+fn is_same_id(one: &[u8], other: &[u8]) -> bool {
+    match (one.first_chunk::<UUID_CHARACTERS>(), other.first_chunk::<UUID_CHARACTERS>()) {
+        (Some(head), Some(other_head)) => {
+            head == other_head && one[UUID_CHARACTERS..] == other[UUID_CHARACTERS..]
+        }
+        _ => one == other,
+    }
 }
 
 /// Name a kind of key: build the text of an authorization key.

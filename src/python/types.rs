@@ -1,7 +1,7 @@
 //! What the cache knows about Python's types: which cannot be changed, how large they are.
 
 use super::errors::SerializationError;
-use super::text;
+use super::{key, uuid};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -68,11 +68,25 @@ const ZONE_INFO: usize = 6;
 /// Bytes of an object that cannot tell: about a small instance with its fields.
 const UNKNOWN_BYTES: usize = 96;
 
-/// Texts up to this many characters are taken for ASCII; a longer one is asked.
-const SHORT_TEXT: usize = 64;
-
 /// Objects looked at for the size of one value.
 const MOST_OBJECTS: usize = 200_000;
+
+/// Bytes of an object of one of the everyday types that refer to nothing and cannot be changed;
+/// `None` for any other.
+#[inline]
+pub(super) fn size_of_atom(value: &Bound<'_, PyAny>) -> Option<usize> {
+    if value.is_exact_instance_of::<PyString>() {
+        // Head and final zero; other characters than ASCII take more, and are asked for.
+        return Some(49 + key::ascii(value.as_borrowed())?.len());
+    }
+    // Shared by everybody.
+    if value.is_none() || value.is_exact_instance_of::<PyBool>() {
+        return Some(0);
+    }
+    let is_number = value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyInt>() && value.extract::<i64>().is_ok();
+    is_number.then_some(28)
+}
 
 impl Types {
     pub(super) fn get(py: Python<'_>) -> PyResult<&'static Self> {
@@ -237,19 +251,8 @@ impl Types {
     /// Bytes of an object without what it refers to. For the everyday types what `sys.getsizeof`
     /// would say, within a few bytes, without the call.
     pub(super) fn shallow_size(&self, value: &Bound<'_, PyAny>) -> usize {
-        if value.is_none() || value.is_instance_of::<PyBool>() {
-            return 0;
-        }
-        if let Ok(text) = value.cast_exact::<PyString>()
-            && let Ok(len) = text.len()
-            && len <= SHORT_TEXT
-        {
-            return 56 + len;
-        }
-        let small = value.is_exact_instance_of::<PyFloat>()
-            || value.is_exact_instance_of::<PyInt>() && value.extract::<i64>().is_ok();
-        if small {
-            return 28;
+        if let Some(bytes) = size_of_atom(value) {
+            return bytes;
         }
         if let Ok(bytes) = value.cast_exact::<PyBytes>() {
             return 33 + bytes.as_bytes().len();
@@ -263,7 +266,7 @@ impl Types {
         let size = self.getsizeof.bind(value.py()).call1((value, UNKNOWN_BYTES));
         let size = size.and_then(|size| size.extract::<usize>()).unwrap_or(UNKNOWN_BYTES);
         // A UUID's bulk is the integer it refers to.
-        if text::is_uuid(value).unwrap_or(false) { size + 44 } else { size }
+        if uuid::bits(value).is_ok_and(|bits| bits.is_some()) { size + 44 } else { size }
     }
 
     fn is_everyday_container(&self, object: &Bound<'_, PyAny>) -> bool {

@@ -12,14 +12,14 @@
 //! What cannot be copied is refused when it is set.
 
 use super::errors::SerializationError;
-use super::types::Types;
+use super::types::{self, Types};
 use crate::engine::compress;
 use pyo3::exceptions::PyRecursionError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyByteArray, PyBytes, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType,
 };
+use pyo3::{PyTraverseError, PyVisit, intern};
 use std::sync::Arc;
 
 /// A value in the table. Cloning one is cheap and runs no Python code.
@@ -27,13 +27,18 @@ use std::sync::Arc;
 pub(super) enum CachedValue {
     /// Immutable, or shared on the user's wish.
     Shared(Py<PyAny>),
+    /// Copied: a dict whose values cannot be changed.
+    FlatDict(Py<PyDict>),
     /// Copied from a template.
     Template(Arc<Template>),
     /// Unpacked.
-    Packed(Arc<[u8]>),
+    Packed(Arc<Box<[u8]>>),
     /// Copied by `copy.deepcopy`.
     Opaque(Py<PyAny>),
 }
+
+// With a key of 16 bytes, a row's first cache line has no room for more.
+const _: () = assert!(size_of::<CachedValue>() == 16);
 
 /// A value to be stored, with the bytes it takes.
 #[derive(Debug)]
@@ -81,13 +86,44 @@ pub(super) enum Template {
 const MOST_LEVELS: usize = 100;
 
 impl CachedValue {
+    /// Whether it is handed out as an object of which there is a reference, or a plain copy of it.
+    #[inline]
+    pub(super) fn is_one_object(&self) -> bool {
+        matches!(self, Self::Shared(_) | Self::FlatDict(_))
+    }
+
+    /// Shows the garbage collector what it holds, once.
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Shared(object) | Self::Opaque(object) => visit.call(object),
+            Self::FlatDict(master) => visit.call(master),
+            // Somebody who builds a copy just now holds it, too; it is not ours alone to show.
+            Self::Template(template) if Arc::strong_count(template) == 1 => {
+                template.traverse(visit)
+            }
+            Self::Template(_) | Self::Packed(_) => Ok(()),
+        }
+    }
+
     #[inline]
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Shared(object) => Self::Shared(object.clone_ref(py)),
+            Self::FlatDict(master) => Self::FlatDict(master.clone_ref(py)),
             Self::Template(template) => Self::Template(Arc::clone(template)),
             Self::Packed(packed) => Self::Packed(Arc::clone(packed)),
             Self::Opaque(object) => Self::Opaque(object.clone_ref(py)),
+        }
+    }
+
+    /// Lets go of it. For where PyO3 does not know that we are attached; it would put the dropping
+    /// off for as long as it does not.
+    #[inline]
+    pub(super) fn release(self, py: Python<'_>) {
+        match self {
+            Self::Shared(object) | Self::Opaque(object) => drop(object.into_bound(py)),
+            Self::FlatDict(master) => drop(master.into_bound(py)),
+            Self::Template(_) | Self::Packed(_) => Python::attach(|_| drop(self)),
         }
     }
 
@@ -95,6 +131,7 @@ impl CachedValue {
     pub(super) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         match self {
             Self::Shared(object) => Ok(object.into_bound(py)),
+            Self::FlatDict(master) => Ok(master.bind(py).copy()?.into_any()),
             Self::Template(template) => template.build(py),
             Self::Packed(packed) => {
                 let types = Types::get(py)?;
@@ -108,6 +145,11 @@ impl CachedValue {
 
 /// Takes a private copy of a value, or the value itself where nobody can change it.
 pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
+    if let Some(bytes) = types::size_of_atom(value)
+        && bytes < storage.compress_from.unwrap_or(storage.most_bytes)
+    {
+        return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
+    }
     let py = value.py();
     let types = Types::get(py)?;
     if storage.shared {
@@ -143,6 +185,7 @@ pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Fro
     }
     let value = match template {
         Template::Leaf(object) => CachedValue::Shared(object),
+        Template::Dict { master, nested } if nested.is_empty() => CachedValue::FlatDict(master),
         template => CachedValue::Template(Arc::new(template)),
     };
     Ok(Frozen { value, bytes })
@@ -155,7 +198,7 @@ fn pack(
     template: &Template,
     bytes: usize,
     from: usize,
-) -> PyResult<Option<Arc<[u8]>>> {
+) -> PyResult<Option<Arc<Box<[u8]>>>> {
     let plain = types.marshal_dumps.bind(py).call1((template.build(py)?,))?;
     let plain = plain.cast_into::<PyBytes>()?;
     // Python objects take several times the bytes of what they say. The threshold is meant for
@@ -163,7 +206,7 @@ fn pack(
     if plain.as_bytes().len() < from {
         return Ok(None);
     }
-    Ok(compress::pack(plain.as_bytes(), bytes).map(Arc::from))
+    Ok(compress::pack(plain.as_bytes(), bytes).map(Arc::new))
 }
 
 fn deepcopy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -354,6 +397,31 @@ impl Freezer<'_> {
 }
 
 impl Template {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Leaf(object) => visit.call(object),
+            Self::Dict { master, nested } => {
+                visit.call(master)?;
+                nested.iter().try_for_each(|(key, item)| {
+                    visit.call(key)?;
+                    item.traverse(visit)
+                })
+            }
+            Self::List { master, nested } => {
+                visit.call(master)?;
+                nested.iter().try_for_each(|(_, item)| item.traverse(visit))
+            }
+            Self::Tuple(items) => items.iter().try_for_each(|item| item.traverse(visit)),
+            Self::Set(master) => visit.call(master),
+            Self::Bytes(_) => Ok(()),
+            Self::Instance { class, state, slots } => {
+                visit.call(class)?;
+                state.iter().try_for_each(|state| state.traverse(visit))?;
+                slots.iter().try_for_each(|(_, item)| item.traverse(visit))
+            }
+        }
+    }
+
     fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Ok(match self {
             Self::Leaf(object) => object.bind(py).clone(),

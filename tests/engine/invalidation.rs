@@ -86,7 +86,7 @@ fn a_uuid_in_another_spelling_does_not_escape() {
 #[test]
 fn counts_are_those_of_live_entries() {
     let cache = cache();
-    let brief = NewEntry { ttl: Duration::from_secs(1), ..entry("auth:a", 1, 1) };
+    let brief = NewEntry { ttl: 1000, ..entry("auth:a", 1, 1) };
     assert_eq!(cache.store.insert(brief).outcome, Outcome::Stored);
     cache.set("auth:b", 1);
     cache.set("auth:c", 1);
@@ -115,11 +115,11 @@ fn an_entry_is_never_served_from_its_deadline_on() {
 #[test]
 fn a_sweep_removes_what_can_never_be_served_again() {
     let cache = cache();
-    let brief = NewEntry { ttl: Duration::from_secs(1), ..entry("brief", 1, 1) };
+    let brief = NewEntry { ttl: 1000, ..entry("brief", 1, 1) };
     assert_eq!(cache.store.insert(brief).outcome, Outcome::Stored);
     cache.set("lasting", 2);
     cache.clock.advance(Duration::from_secs(1));
-    assert_eq!(cache.store.sweep(), [1]);
+    assert_eq!(cache.store.sweep(), [(Box::from(&b"brief"[..]), 1)]);
     assert_eq!(cache.store.len(), 1);
     cache.store.validate();
 }

@@ -35,7 +35,7 @@ fn lfu_evicts_what_was_used_least_and_among_equals_the_oldest() {
 #[test]
 fn ttl_evicts_what_expires_first_however_often_it_is_used() {
     let cache = Fixture::with_room(PolicyKind::Ttl, 2);
-    let short = NewEntry { ttl: Duration::from_secs(5), ..entry("short", 1, 1) };
+    let short = NewEntry { ttl: 5000, ..entry("short", 1, 1) };
     assert_eq!(cache.store.insert(short).outcome, Outcome::Stored);
     cache.set("long", 1);
     for _ in 0..10 {
@@ -80,7 +80,7 @@ fn adaptive_keeps_the_popular_through_a_scan() {
 fn expired_and_invalidated_entries_go_before_good_ones() {
     for policy in POLICIES {
         let cache = Fixture::with_room(policy, 4);
-        let brief = NewEntry { ttl: Duration::from_secs(1), ..entry("brief", 1, 1) };
+        let brief = NewEntry { ttl: 1000, ..entry("brief", 1, 1) };
         assert_eq!(cache.store.insert(brief).outcome, Outcome::Stored);
         for key in ["a", "b", "c"] {
             cache.set(key, 1);

@@ -1,7 +1,6 @@
 //! What the tests share: a store with a clock that stands still, and short ways to use it.
 
 use std::sync::Arc;
-use std::time::Duration;
 use velro_cache::engine::clock::{Clock, ManualClock};
 use velro_cache::engine::policy::PolicyKind;
 use velro_cache::engine::{EngineConfig, NewEntry, Outcome, Store, keys};
@@ -31,7 +30,7 @@ impl Fixture {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<u64> {
-        self.store.get_with(key.as_bytes(), |value| Some(*value), |_| None)
+        self.store.get_with(key.as_bytes(), |_, _, value| Some(*value), |_| None)
     }
 
     pub(crate) fn set(&self, key: &str, value: u64) -> Outcome {
@@ -57,7 +56,7 @@ pub(crate) fn entry(key: &str, value: u64, stamp: Stamp) -> NewEntry<'_, u64> {
         key: key.as_bytes(),
         value,
         value_bytes: 8,
-        ttl: Duration::from_secs(60),
+        ttl: 60_000,
         priority: 1,
         stamp,
         tag_slots: &[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import warnings
 
 from hypothesis import example, given
@@ -47,11 +48,13 @@ def fits(key: str, pattern: str) -> bool:
 
 
 def is_a_collision(too_many: set[str], pattern: str) -> bool:
-    """Whether a prefix took one key too many: it may share a slot with another's prefix.
+    """Whether a prefix took keys of one other prefix, too: two prefixes may share a slot.
 
     That is the documented price of an invalidation in constant time, and rare.
     """
-    return pattern.endswith(":*") and len(too_many) == 1 and ":" in min(too_many)
+    parents = {key.rpartition(":")[0] for key in too_many}
+    common = os.path.commonprefix([f"{parent}:" for parent in parents])
+    return pattern.endswith(":*") and ":" in common[1:]
 
 
 @given(related())

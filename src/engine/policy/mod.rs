@@ -1,15 +1,19 @@
 //! Which entry goes when a shard is full.
 //!
-//! A hit does the same little work under every policy: it notes when the row was used and how
-//! often. All thinking happens when room is needed.
+//! A hit does the same little work under every policy: it writes one word of the row. All
+//! thinking happens when room is needed.
 //!
-//! * [`ranked`] — LRU, LFU and TTL: exact, by a heap that catches up lazily;
-//! * [`adaptive`] — the lowest expected use among a sample.
+//! * [`lru`], [`lfu`], [`ttl`] — exact, over a heap that catches up lazily ([`lazy_heap`]);
+//! * [`adaptive`] — learns from the accesses what is worth keeping.
 
 pub(super) mod adaptive;
-pub(super) mod ranked;
+mod lazy_heap;
+mod lfu;
+mod lru;
+mod ttl;
 
-use super::row::Row;
+use adaptive::Adaptive;
+use lazy_heap::LazyHeap;
 use serde::Deserialize;
 
 /// The choice of policy.
@@ -29,55 +33,136 @@ pub enum PolicyKind {
 /// Number of a row within its shard.
 pub(super) type RowId = u32;
 
-/// The rows of a shard as a policy sees them. Freed places are `None`.
-pub(super) type Rows<V> = [Option<Row<V>>];
+/// What a policy notes in each row; every policy has its own idea of what the bits mean.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage(pub(super) u64);
+
+/// What a policy is told about an entry that is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resident {
+    pub(super) usage: Usage,
+    /// Weight on survival, 1 to 10.
+    pub(super) priority: u8,
+    /// Bytes.
+    pub(super) weight: u32,
+    #[expect(dead_code, reason = "for the adaptive policy")]
+    pub(super) hash: u32,
+    /// Milliseconds on the engine's clock.
+    pub(super) deadline: u64,
+    /// Changes whenever the entry is set.
+    pub(super) version: u32,
+}
+
+/// The entries of a shard, in numbered places of which some are free.
+pub(super) trait Residents {
+    /// One past the highest number in use.
+    fn places(&self) -> usize;
+    /// `None`: a free place.
+    fn get(&self, id: RowId) -> Option<Resident>;
+}
 
 /// What a victim is chosen for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pressure {
     /// Number of the current request.
     pub(super) now: u64,
-    /// Whether bytes are short, not just entries: then a heavy row is a better victim.
+    /// Whether bytes are short, not just entries: then a heavy entry is a better victim.
     pub(super) by_bytes: bool,
 }
 
 /// The policy of one shard.
 #[derive(Debug)]
 pub(super) enum Policy {
-    Ranked(ranked::Ranked),
-    Adaptive(adaptive::Adaptive),
+    Lru(LazyHeap<lru::Lru>),
+    Lfu(LazyHeap<lfu::Lfu>),
+    Ttl(LazyHeap<ttl::Ttl>),
+    Adaptive(Box<Adaptive>),
 }
 
 impl Policy {
     pub(super) fn new(kind: PolicyKind, max_entries: usize) -> Self {
         match kind {
-            PolicyKind::Lru => Self::Ranked(ranked::Ranked::new(ranked::Order::Lru, max_entries)),
-            PolicyKind::Lfu => Self::Ranked(ranked::Ranked::new(ranked::Order::Lfu, max_entries)),
-            PolicyKind::Ttl => Self::Ranked(ranked::Ranked::new(ranked::Order::Ttl, max_entries)),
-            PolicyKind::Adaptive => Self::Adaptive(adaptive::Adaptive::new()),
+            PolicyKind::Lru => Self::Lru(LazyHeap::new(lru::Lru::new(max_entries))),
+            PolicyKind::Lfu => Self::Lfu(LazyHeap::new(lfu::Lfu)),
+            PolicyKind::Ttl => Self::Ttl(LazyHeap::new(ttl::Ttl)),
+            PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(max_entries))),
         }
     }
 
-    /// A row was set, under a new or an old number.
-    pub(super) fn on_set<V>(&mut self, id: RowId, rows: &Rows<V>) {
+    /// An entry was used.
+    #[inline]
+    pub(super) fn on_hit(&mut self, usage: &mut Usage, now: u64) {
         match self {
-            Self::Ranked(policy) => policy.on_set(id, rows),
+            Self::Adaptive(policy) => policy.on_hit(usage, now as u32),
+            Self::Lru(_) => lru::on_use(usage, now),
+            Self::Lfu(_) => lfu::on_use(usage, now),
+            Self::Ttl(_) => {}
+        }
+    }
+
+    /// An entry is about to be set under a key that is not there.
+    pub(super) fn on_insert(&mut self, hash: u32, now: u64) -> Usage {
+        let mut usage = Usage::default();
+        match self {
+            Self::Adaptive(policy) => usage = policy.on_insert(hash, now as u32),
+            Self::Lru(_) => lru::on_use(&mut usage, now),
+            Self::Lfu(_) => lfu::on_use(&mut usage, now),
+            Self::Ttl(_) => {}
+        }
+        usage
+    }
+
+    /// An entry is about to be set under a key that is there.
+    pub(super) fn on_overwrite(&mut self, usage: &mut Usage, now: u64) {
+        match self {
+            Self::Adaptive(policy) => policy.on_overwrite(usage, now as u32),
+            Self::Lru(_) => lru::on_use(usage, now),
+            Self::Lfu(_) => lfu::on_overwrite(usage, now),
+            Self::Ttl(_) => {}
+        }
+    }
+
+    /// An entry was set and has its place.
+    #[inline]
+    pub(super) fn on_set(&mut self, id: RowId, rows: &impl Residents) {
+        match self {
             Self::Adaptive(_) => {}
+            Self::Lru(heap) => heap.on_set(id, rows),
+            Self::Lfu(heap) => heap.on_set(id, rows),
+            Self::Ttl(heap) => heap.on_set(id, rows),
         }
     }
 
-    /// The row that should go, or `None` if there is none.
-    pub(super) fn victim<V>(&mut self, rows: &Rows<V>, pressure: Pressure) -> Option<RowId> {
+    /// The entry that should go, or `None` if there is none.
+    pub(super) fn victim(&mut self, rows: &impl Residents, pressure: Pressure) -> Option<RowId> {
         match self {
-            Self::Ranked(policy) => policy.victim(rows),
             Self::Adaptive(policy) => policy.victim(rows, pressure),
+            Self::Lru(heap) => heap.victim(rows),
+            Self::Lfu(heap) => heap.victim(rows),
+            Self::Ttl(heap) => heap.victim(rows),
+        }
+    }
+
+    /// An entry left because the policy chose it.
+    pub(super) fn on_evict(&mut self, hash: u32, usage: Usage, now: u64) {
+        if let Self::Adaptive(policy) = self {
+            policy.on_evict(hash, usage, now as u32);
+        }
+    }
+
+    /// An entry left for another reason.
+    pub(super) fn on_remove(&mut self, usage: Usage, now: u64) {
+        if let Self::Adaptive(policy) = self {
+            policy.on_remove(usage, now as u32);
         }
     }
 
     pub(super) fn clear(&mut self) {
         match self {
-            Self::Ranked(policy) => policy.clear(),
-            Self::Adaptive(_) => {}
+            Self::Adaptive(policy) => policy.clear(),
+            Self::Lru(heap) => heap.clear(),
+            Self::Lfu(heap) => heap.clear(),
+            Self::Ttl(heap) => heap.clear(),
         }
     }
 }
