@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s  %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(STAMPS)/built $(STAMPS)/demo-packages ## Set up, and see the cache at work behind a FastAPI service
@@ -63,6 +63,16 @@ test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## 
 .PHONY: bench
 bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
 	$(BIN)/python benches/python/run.py $(ARGS)
+
+.PHONY: bench-hit-ratio
+bench-hit-ratio: ## Compare hit ratios (TRACES=dir); writes docs/hit-ratio.md, without traces only a summary
+	cargo run --release -p velro-cache-benches --bin hit_ratio -- \
+	  $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
+
+.PHONY: test-benches
+test-benches: ## Check and test the Rust benchmarks; builds the other caches
+	cargo clippy -p velro-cache-benches --all-targets -- -D warnings
+	cargo test -p velro-cache-benches
 
 .PHONY: wheel
 wheel: $(STAMPS)/venv ## Build a wheel into dist/
