@@ -64,8 +64,12 @@ test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## 
 bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
 	$(BIN)/python benches/python/run.py $(ARGS)
 
+.PHONY: bench-engine
+bench-engine: ## Compare with other Rust caches; writes docs/benchmarks-engine.md (ARGS=--quick)
+	cargo run --release -p velro-cache-benches --bin engine_ratios -- $(ARGS)
+
 .PHONY: bench-hit-ratio
-bench-hit-ratio: ## Compare hit ratios (TRACES=dir); writes docs/hit-ratio.md, without traces only a summary
+bench-hit-ratio: ## Compare hit ratios; with TRACES=dir, writes docs/hit-ratio.md
 	cargo run --release -p velro-cache-benches --bin hit_ratio -- \
 	  $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
 

@@ -214,7 +214,9 @@ pub fn summary_text(results: &Results) -> String {
         let _ = write!(text, "{:<22}", results.contestants[who].title);
         if let Some(gap) = results.gap(who) {
             let (mean, worst) = (gap.mean, gap.worst);
-            let _ = write!(text, "gap {mean:6.2}  worst {worst:6.2} {:<18}", gap.worst_trace);
+            let is_bound = results.contestants[who].side == Side::Bound;
+            let worst_trace = if is_bound { "" } else { &gap.worst_trace };
+            let _ = write!(text, "gap {mean:6.2}  worst {worst:6.2} {worst_trace:<18}");
         }
         for at in results.scenarios.iter().filter_map(|trial| trial.at.first()) {
             let _ = write!(text, "  {:6.2} %", at.rates[who]);
