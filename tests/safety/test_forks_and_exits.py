@@ -1,0 +1,350 @@
+"""Forks, signals and the end of the interpreter, in the middle of everything else."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from programs import check
+
+THREADS = """
+warnings.simplefilter("ignore", DeprecationWarning)  # Newer Pythons warn of forks with threads.
+
+@cached_authorization(cache=OptimizedCacheManager())
+def check(user_id):
+    return [user_id]
+
+def use_for_ever(cache, seed):
+    chance = random.Random(seed)
+    while True:
+        key = f"k{chance.randrange(50)}"
+        cache.set(key, {"a": [key]}, tags=["t"], ttl=60)
+        cache.get(key)
+        cache.get_or_load(f"l{chance.randrange(50)}", lambda: [1])
+        check(chance.randrange(50))
+        if chance.random() < 0.02:
+            cache.invalidate_by_tags(["t"])
+            cache.delete(key)
+            cache.get_stats()
+
+def start_threads(cache, count=3):
+    sys.setswitchinterval(1e-5)
+    for seed in range(count):
+        threading.Thread(target=use_for_ever, args=(cache, seed), daemon=True).start()
+    while cache.get_stats()["hits"] < 50:
+        time.sleep(0.001)
+
+def work(cache):
+    '''What a child must be able to do.'''
+    for number in range(50):
+        cache.set(f"k{number}", [number], tags=["child"])
+        cache.get_or_load(f"l{number}", lambda: [1], refresh=True, load_timeout_seconds=None)
+        check(number)
+    assert cache.get("k7") == ([7], True)
+    assert asyncio.run(cache.aget_or_load("a", lambda: [5])) == [5]
+    assert cache.invalidate_by_tags(["child"]) == 50
+    cache.clear()
+    assert len(cache) == 0
+    gc.collect()
+    cache.start()
+    cache.stop()
+    return "worked"
+"""
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+@needs_fork
+def test_children_forked_while_threads_are_inside() -> None:
+    check(
+        THREADS
+        + """
+cache = OptimizedCacheManager(OptimizedCacheConfig(max_entries=60))
+cache.start()
+start_threads(cache)
+for _ in range(30):
+    answer = in_child(lambda: work(cache))
+    assert answer == repr("worked"), answer
+print("ok", flush=True)
+os._exit(0)
+"""
+    )
+
+
+@needs_fork
+def test_children_forked_by_several_threads_at_once() -> None:
+    check(
+        THREADS
+        + """
+cache = OptimizedCacheManager(OptimizedCacheConfig(max_entries=60))
+start_threads(cache, 2)
+answers = []
+def fork():
+    for _ in range(6):
+        answers.append(in_child(lambda: work(cache)))
+forking = [threading.Thread(target=fork) for _ in range(3)]
+for thread in forking:
+    thread.start()
+for thread in forking:
+    thread.join()
+assert answers == [repr("worked")] * 18, answers
+print("ok", flush=True)
+os._exit(0)
+"""
+    )
+
+
+@needs_fork
+def test_a_child_ends_in_order_while_its_parents_threads_were_inside() -> None:
+    # With all that the interpreter does at its end, unlike `os._exit`.
+    check(
+        THREADS
+        + """
+cache = OptimizedCacheManager(OptimizedCacheConfig(max_entries=60))
+cache.start()
+start_threads(cache)
+for _ in range(10):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        work(cache)
+        sys.exit(7)
+    assert child_exit(pid) == 7
+print("ok", flush=True)
+os._exit(0)
+"""
+    )
+
+
+@needs_fork
+def test_values_that_fork_when_they_are_copied_or_die() -> None:
+    check(
+        """
+        warnings.simplefilter("ignore", DeprecationWarning)
+        cache = OptimizedCacheManager()
+        children = []
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                cache.set("child", [1])
+                assert cache.get("child") == ([1], True)
+                cache.clear()
+                os._exit(0)
+            children.append(child_exit(pid))
+        class Forks:
+            def __deepcopy__(self, memo):
+                fork()
+                return Forks()
+            def __del__(self):
+                if len(children) < 10:
+                    fork()
+        cache.set("k", Forks())
+        cache.get("k")
+        cache.get_or_load("k", Forks, refresh=True)
+        cache.clear()
+        assert len(children) >= 5 and not any(children), children
+        assert_sound(cache)
+        print("ok")
+        """
+    )
+
+
+def test_interrupted_again_and_again_whatever_it_is_doing() -> None:
+    # The alarm comes at any point of any call; afterwards the cache works, and no load is left
+    # behind for which somebody would wait.
+    check(
+        """
+        cache = OptimizedCacheManager(OptimizedCacheConfig(max_entries=200))
+        for number in range(150):
+            cache.set(f"entry{number}", [number], tags=["t"])
+
+        @cached_authorization(cache=cache, ttl_seconds=0.001)
+        def check(user_id):
+            return [user_id]
+
+        class Interrupted(BaseException):
+            pass
+
+        armed = False
+        def interrupt(*_):
+            if armed:
+                raise Interrupted
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0007)
+        interruptions, end = 0, time.monotonic() + 1.5
+        while time.monotonic() < end:
+            try:
+                armed = True
+                for number in range(20):
+                    cache.set(f"k{number}", {"a": [number]}, tags=[f"t{number}"])
+                    cache.get(f"k{number}")
+                    cache.get_or_load(f"l{number}", lambda: [number], refresh=True)
+                    check(number)
+                cache.invalidate_by_tags(["t5"])
+                cache.invalidate_by_pattern("*no*such*")
+                cache.keys()
+                armed = False
+            except Interrupted:
+                armed = False
+                interruptions += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert interruptions > 50, interruptions
+        for number in range(20):
+            assert cache.get_or_load(f"l{number}", lambda: [number], load_timeout_seconds=5)
+            assert check(number) == [number]
+        assert_sound(cache)
+        print("ok")
+        """
+    )
+
+
+def test_interrupted_while_waiting_for_somebody_elses_load() -> None:
+    check(
+        """
+        cache = OptimizedCacheManager()
+        loading, go = threading.Event(), threading.Event()
+        def slow():
+            loading.set()
+            go.wait(20)
+            return ["loaded"]
+        thread = threading.Thread(target=cache.get_or_load, args=("k", slow))
+        thread.start()
+        loading.wait(20)
+        def interrupt():
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            cache.get_or_load("k", lambda: ["never"])
+        except KeyboardInterrupt:
+            print("ok")
+        go.set()
+        thread.join()
+        assert cache.get("k") == (["loaded"], True)
+        assert_sound(cache)
+        """
+    )
+
+
+AT_EXIT = {
+    "a handler that uses the cache": """
+        atexit.register(lambda: print(cache.get("k"), cache.get_or_load("x", lambda: [1])))
+        answer = "([1], True) [1]"
+    """,
+    "a handler that uses a decorated function": """
+        @cached_authorization()
+        def check(user_id):
+            return [user_id]
+        check(1)
+        atexit.register(lambda: print(check(1), check.cache_info().hits))
+        answer = "[1] 1"
+    """,
+    "a handler that makes and starts a cache": """
+        def late():
+            late = OptimizedCacheManager()
+            late.start()
+            late.set("k", [2])
+            print(late.get("k"))
+        atexit.register(late)
+        answer = "([2], True)"
+    """,
+    "values in a module that is taken apart": """
+        import types
+        module = types.ModuleType("held")
+        module.cache, module.Value = cache, Value
+        sys.modules["held"] = module
+        for number in range(20):
+            cache.set(f"v{number}", Value(lambda: held.cache.set("again", Value())))
+        import held
+        print("set")
+        answer = "set"
+    """,
+    "values whose finalizers load": """
+        for number in range(20):
+            cache.set(f"v{number}", Value(lambda: cache.get_or_load("again", lambda: Value())))
+        print("set")
+        answer = "set"
+    """,
+    "values whose finalizers raise": """
+        for number in range(20):
+            cache.set(f"v{number}", Value(lambda: 1 / 0))
+        print("set")
+        answer = "set"
+    """,
+    "daemon threads that use values with finalizers": """
+        def use():
+            while True:
+                cache.set("v", Value(lambda: cache.get("k")))
+                cache.get("v")
+                cache.clear()
+        for _ in range(3):
+            threading.Thread(target=use, daemon=True).start()
+        time.sleep(0.05)
+        print("running")
+        answer = "running"
+    """,
+    "a thread that is joined at exit and uses the cache until then": """
+        done = threading.Event()
+        threading._register_atexit(done.set)
+        def use():
+            while not done.is_set():
+                cache.set("v", [1])
+                cache.get("v")
+            print(cache.get("v"))
+        threading.Thread(target=use).start()
+        answer = "([1], True)"
+    """,
+    "an executor with loads": """
+        import concurrent.futures
+        pool = concurrent.futures.ThreadPoolExecutor(4)
+        loads = [pool.submit(cache.get_or_load, "x", lambda: [1]) for _ in range(50)]
+        print(loads[0].result())
+        answer = "[1]"
+    """,
+    "an event loop that is left open": """
+        loop = asyncio.new_event_loop()
+        print(loop.run_until_complete(cache.aget_or_load("x", lambda: [1])))
+        warnings.simplefilter("ignore", ResourceWarning)
+        answer = "[1]"
+    """,
+    "the last answer held by nobody": """
+        class Late:
+            def __deepcopy__(self, memo):
+                return self
+            def __del__(self):
+                print("gone", flush=True)
+        cache.set("late", Late())
+        cache.get("late")
+        answer = None
+    """,
+    "os._exit in the middle": """
+        cache.start()
+        print("end", flush=True)
+        threading.Thread(target=lambda: os._exit(0)).start()
+        while True:
+            cache.set("k", [1])
+        answer = "end"
+    """,
+}
+
+
+@pytest.mark.parametrize("isolation", ["copy", "shared"])
+@pytest.mark.parametrize("end", AT_EXIT)
+def test_the_interpreter_ends_with(end: str, isolation: str) -> None:
+    import textwrap
+
+    program = (
+        f"""
+import atexit
+unraisable = None
+# An exception that nobody sees is no matter; a crash or a hang is.
+sys.unraisablehook = lambda *_: None
+cache = OptimizedCacheManager(OptimizedCacheConfig(isolation="{isolation}"))
+cache.set("k", [1])
+"""
+        + textwrap.dedent(AT_EXIT[end])
+    )
+    scope: dict[str, str] = {}
+    answer = [line for line in AT_EXIT[end].splitlines() if "answer = " in line][0].strip()
+    exec(answer, scope)  # noqa: S102 - a line from above
+    check(program, scope["answer"])
