@@ -59,6 +59,7 @@ impl Clock {
     }
 
     /// When something that begins now and may last `ttl` must end.
+    #[inline]
     #[must_use]
     pub fn deadline(&self, now: Millis, ttl: Millis) -> Millis {
         let tick = match self {

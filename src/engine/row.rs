@@ -79,6 +79,7 @@ impl<V, K: StoredKey> Row<V, K> {
     }
 
     /// Puts another value under the same key. Returns the one before.
+    #[inline]
     pub(super) fn replace(&mut self, new: NewRow<'_, V>, version: u32) -> V {
         self.deadline = new.deadline;
         self.checked_at = new.checked_at;
@@ -88,7 +89,9 @@ impl<V, K: StoredKey> Row<V, K> {
         self.weight = new.weight;
         self.version = version;
         self.slots.clear();
-        self.slots.extend_from_slice(new.slots);
+        if !new.slots.is_empty() {
+            self.slots.extend_from_slice(new.slots);
+        }
         std::mem::replace(&mut self.value, new.value)
     }
 

@@ -13,6 +13,7 @@ use super::key;
 use super::text;
 use super::types::Types;
 use super::uuid;
+use crate::engine::ids::UUID_CHARACTERS;
 use ahash::AHashMap;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -41,11 +42,20 @@ const MOST_BYTES: usize = 1 << 20;
 const MOST_LEVELS: usize = 16;
 
 /// Appends one argument.
+#[inline]
 pub(super) fn push(
     value: &Bound<'_, PyAny>,
     spelling: Spelling,
     out: &mut Encoded,
 ) -> PyResult<()> {
+    if spelling == Spelling::AsGiven
+        && value.is_exact_instance_of::<PyString>()
+        && let Some(bytes) = key::ascii(value.as_borrowed())
+        && bytes.len() < MOST_BYTES - out.len().min(MOST_BYTES)
+    {
+        push_sized(b's', bytes, out);
+        return Ok(());
+    }
     push_at(value, spelling, out, 0)
 }
 
@@ -61,13 +71,6 @@ fn push_at(
         return Err(UncacheableArgumentError::new_err(format!(
             "the arguments of a call may have {MOST_BYTES} bytes in all; hash long ones"
         )));
-    }
-    if spelling == Spelling::AsGiven
-        && value.is_exact_instance_of::<PyString>()
-        && let Some(bytes) = key::ascii(value.as_borrowed())
-    {
-        push_sized(b's', bytes, out);
-        return Ok(());
     }
     if let Ok(text) = value.cast_exact::<PyString>() {
         let bytes = text::utf8(text)?;
@@ -189,8 +192,19 @@ fn push_rare(
 fn push_sized(kind: u8, bytes: &[u8], out: &mut Encoded) {
     let mut head = [kind; 9];
     head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(&head);
-    out.extend_from_slice(bytes);
+    // The usual length, known when this is compiled, is copied without a call.
+    match <&[u8; UUID_CHARACTERS]>::try_from(bytes) {
+        Ok(uuid) => {
+            let mut all = [0; 9 + UUID_CHARACTERS];
+            all[..9].copy_from_slice(&head);
+            all[9..].copy_from_slice(uuid);
+            out.extend_from_slice(&all);
+        }
+        Err(_) => {
+            out.extend_from_slice(&head);
+            out.extend_from_slice(bytes);
+        }
+    }
 }
 
 /// An enumeration by its number: two may share a name, and, one after the other, an address.

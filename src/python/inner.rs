@@ -101,7 +101,10 @@ impl About {
 /// A number of seconds as a caller gives it. An integer too large for a float is a very long time
 /// like any other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seconds(f64);
+pub(super) enum Seconds {
+    Whole(u32),
+    Exact(f64),
+}
 
 impl<'py> FromPyObject<'_, 'py> for Seconds {
     type Error = PyErr;
@@ -110,14 +113,14 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
         if let Ok(whole) = object.cast_exact::<PyInt>()
             && let Ok(whole) = whole.extract::<u32>()
         {
-            return Ok(Self(f64::from(whole)));
+            return Ok(Self::Whole(whole));
         }
         match object.extract::<f64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 let sign = if object.gt(0)? { 1.0 } else { -1.0 };
-                Ok(Self(f64::INFINITY * sign))
+                Ok(Self::Exact(f64::INFINITY * sign))
             }
-            number => number.map(Self),
+            number => number.map(Self::Exact),
         }
     }
 }
@@ -173,20 +176,23 @@ impl Inner {
     }
 
     /// The life of an entry: what the caller asks for, cut to the longest; else the default.
+    #[inline]
     pub(super) fn life(&self, ttl: Option<Seconds>, default: Life) -> PyResult<Millis> {
         let usual = match default {
             Life::Authorization => self.lives.authorization,
             Life::UuidValidation => self.lives.uuid_validation,
             Life::Default => self.lives.default,
         };
-        let Some(Seconds(ttl)) = ttl else { return Ok(usual) };
-        if ttl.is_nan() || ttl <= 0.0 {
-            return Err(PyValueError::new_err(format!(
-                "ttl must be a number of seconds above 0, not {ttl}"
-            )));
-        }
-        // Whole milliseconds; the conversion stops at the longest time there is.
-        let asked = (ttl * 1000.0) as Millis;
+        let asked = match ttl {
+            None => return Ok(usual),
+            Some(Seconds::Whole(0)) => return Err(bad_ttl(0.0)),
+            Some(Seconds::Whole(seconds)) => u64::from(seconds) * 1000,
+            Some(Seconds::Exact(seconds)) if seconds.is_nan() || seconds <= 0.0 => {
+                return Err(bad_ttl(seconds));
+            }
+            // The conversion stops at the longest time there is.
+            Some(Seconds::Exact(seconds)) => (seconds * 1000.0) as Millis,
+        };
         Ok(asked.min(self.lives.longest.max(usual)))
     }
 
@@ -284,6 +290,7 @@ impl Inner {
         Ok(outcome == Outcome::Stored)
     }
 
+    #[inline(always)]
     pub(super) fn freeze(&self, value: &Bound<'_, PyAny>) -> PyResult<Frozen> {
         value::freeze(value, self.storage)
     }
@@ -301,6 +308,7 @@ impl Inner {
     }
 
     /// A stop that came in between emptied the store before the entry was there.
+    #[inline]
     fn after_store(&self, outcome: Outcome) {
         if outcome == Outcome::Stored && self.is_stopped() {
             self.invalidate(Store::clear);
@@ -337,6 +345,11 @@ impl Inner {
     pub(super) fn invalidate_pattern(&self, pattern: &[u8]) -> usize {
         self.invalidate(|store| store.invalidate_pattern(pattern))
     }
+}
+
+#[cold]
+fn bad_ttl(seconds: f64) -> PyErr {
+    PyValueError::new_err(format!("ttl must be a number of seconds above 0, not {seconds}"))
 }
 
 /// Gives the GIL up for a moment, in the middle of a walk over many entries.

@@ -30,10 +30,15 @@ impl Loads {
     }
 
     /// A value was set by hand: what is being loaded for this key is older.
+    #[inline]
     pub(super) fn supersede(&self, key: &[u8]) {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return;
+        if self.count.load(Ordering::Acquire) != 0 {
+            self.supersede_some(key);
         }
+    }
+
+    #[cold]
+    fn supersede_some(&self, key: &[u8]) {
         if let Some(tickets) = self.by_key.lock().get(key) {
             tickets.iter().for_each(|valid| valid.store(false, Ordering::Release));
         }

@@ -144,12 +144,18 @@ impl CachedValue {
 }
 
 /// Takes a private copy of a value, or the value itself where nobody can change it.
+#[inline(always)]
 pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
     if let Some(bytes) = types::size_of_atom(value)
         && bytes < storage.compress_from.unwrap_or(storage.most_bytes)
     {
         return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
     }
+    freeze_any(value, storage)
+}
+
+#[inline(never)]
+fn freeze_any(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
     let py = value.py();
     let types = Types::get(py)?;
     if storage.shared {
