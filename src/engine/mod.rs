@@ -9,7 +9,7 @@
 //! * [`clock`] — time, coarse and cheap, or set by hand;
 //! * [`ids`] — how ids become parts of keys and tags without being able to forge others;
 //! * [`keys`] — the eight kinds of authorization keys;
-//! * `row`, `shard`, [`store`] — one entry, one locked table, all of them; [`stored_key`] — what keys
+//! * `row`, `packed_slots`, `shard`, [`store`] — one entry, one locked table, all of them; [`stored_key`] — what keys
 //!   are kept as;
 //! * [`policy`] — which entry goes when the store is full;
 //! * [`stats`], [`latency`] — what happened, and how long it took;
@@ -23,6 +23,7 @@ pub mod config;
 pub mod ids;
 pub mod keys;
 pub mod latency;
+mod packed_slots;
 pub mod policy;
 mod row;
 mod shard;

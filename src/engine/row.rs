@@ -1,48 +1,73 @@
-//! One entry.
+//! One entry, in two parts: what a hit touches, and what it does not.
 
 use super::clock::Millis;
 use super::keys::{self, Family};
+use super::packed_slots::PackedSlots;
 use super::policy::Usage;
 use super::stored_key::StoredKey;
 use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
-use smallvec::SmallVec;
 
-/// As many slots as entries of the documented kinds have.
-const SLOTS_IN_ROW: usize = 10;
-
-type RowSlots = SmallVec<[Slot; SLOTS_IN_ROW]>;
-
-/// One entry: what it holds, how long, on what it depends, and how it was used.
+/// What an entry holds, how long, and how it was used: all that a hit reads and writes.
 ///
-/// The first 64 bytes are all that a hit reads and writes, and lie in one cache line: a hit on
-/// a table larger than the first-level cache costs about as much as the lines it touches.
+/// 64 bytes in one cache line: a hit on a table larger than the first-level cache costs about as
+/// much as the lines it touches.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Row<V, K> {
     pub(super) key: K,
     pub(super) value: V,
-    /// Never served from this time on.
-    pub(super) deadline: Millis,
     /// Clock of the table when the row was last found valid; valid while it has not moved.
     pub(super) checked_at: Stamp,
     /// What the policy notes about the uses of the row.
     pub(super) usage: Usage,
+    pub(super) terms: Terms,
     /// Hash of the key.
     pub(super) hash: u32,
-    pub(super) family: Family,
-    pub(super) priority: u8,
-    /// Whether the slots of the key itself are in `slots`. They are added when they are first
-    /// asked for: most entries live and die without an invalidation.
-    has_key_slots: bool,
-
-    /// Clock of the invalidation table before the value was loaded.
-    pub(super) stamp: Stamp,
     /// Bytes this row counts for.
     pub(super) weight: u32,
-    /// Tells a policy's notes about this row from notes about an earlier one with its number.
-    pub(super) version: u32,
-    slots: RowSlots,
+}
+
+/// On what the validity of an entry rests.
+#[derive(Debug, Default)]
+pub(super) struct Grounds {
+    /// Clock of the invalidation table before the value was loaded.
+    pub(super) stamp: Stamp,
+    /// What it depends on. The slots of the key itself are added when they are first asked for:
+    /// most entries live and die without an invalidation.
+    slots: PackedSlots,
+}
+
+/// How long an entry may be served, what it is counted under, and its weight on survival, in one
+/// word: from above, 48 bits of milliseconds, 8 of the family, 8 of the priority.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms(u64);
+
+impl Terms {
+    /// Nearly nine thousand years.
+    const LONGEST: Millis = (1 << 48) - 1;
+
+    pub(super) fn new(deadline: Millis, family: Family, priority: u8) -> Self {
+        let deadline = deadline.min(Self::LONGEST);
+        Self(deadline << 16 | (family as u64) << 8 | u64::from(priority))
+    }
+
+    /// Never served from this time on.
+    #[inline]
+    pub(super) fn deadline(self) -> Millis {
+        self.0 >> 16
+    }
+
+    /// Number of the [`Family`].
+    #[inline]
+    pub(super) fn family(self) -> usize {
+        usize::from((self.0 >> 8) as u8)
+    }
+
+    #[inline]
+    pub(super) fn priority(self) -> u8 {
+        self.0 as u8
+    }
 }
 
 /// A row to be set, checked and weighed.
@@ -59,76 +84,63 @@ pub(super) struct NewRow<'a, V> {
     pub(super) priority: u8,
 }
 
-impl<V, K: StoredKey> Row<V, K> {
-    pub(super) fn new(key: K, new: NewRow<'_, V>, hash: u32, usage: Usage, version: u32) -> Self {
-        Self {
+impl<V, K> Row<V, K> {
+    pub(super) fn new(key: K, new: NewRow<'_, V>, hash: u32, usage: Usage) -> (Self, Grounds) {
+        let slots = PackedSlots::new(new.slots, new.has_key_slots);
+        let grounds = Grounds { stamp: new.stamp, slots };
+        let row = Self {
             key,
+            terms: Terms::new(new.deadline, Family::of(new.key), new.priority),
             value: new.value,
-            deadline: new.deadline,
             checked_at: new.checked_at,
             usage,
             hash,
-            family: Family::of(new.key),
-            priority: new.priority,
-            has_key_slots: new.has_key_slots,
-            stamp: new.stamp,
             weight: new.weight,
-            version,
-            slots: RowSlots::from_slice(new.slots),
-        }
+        };
+        (row, grounds)
     }
 
     /// Puts another value under the same key. Returns the one before.
     #[inline]
-    pub(super) fn replace(&mut self, new: NewRow<'_, V>, version: u32) -> V {
-        self.deadline = new.deadline;
+    pub(super) fn replace(&mut self, grounds: &mut Grounds, new: NewRow<'_, V>) -> V {
+        grounds.stamp = new.stamp;
+        grounds.slots.replace(new.slots, new.has_key_slots);
         self.checked_at = new.checked_at;
-        self.priority = new.priority;
-        self.has_key_slots = new.has_key_slots;
-        self.stamp = new.stamp;
         self.weight = new.weight;
-        self.version = version;
-        self.slots.clear();
-        if !new.slots.is_empty() {
-            self.slots.extend_from_slice(new.slots);
-        }
+        let others = self.terms.0 & 0xFF00;
+        self.terms = Terms(others | Terms::new(new.deadline, Family::Other, new.priority).0);
         std::mem::replace(&mut self.value, new.value)
     }
+}
 
-    /// Whether the row may be served, given the clock of the table read before this call.
-    #[inline]
-    pub(super) fn is_valid(&mut self, table: &InvalidationTable, clock: Stamp) -> bool {
-        self.checked_at == clock || self.is_still_valid(table, clock)
-    }
-
+impl Grounds {
+    /// Whether the entry of this key is valid. The answer holds as long as the clock of the
+    /// table is what it was before this call.
     #[cold]
-    fn is_still_valid(&mut self, table: &InvalidationTable, clock: Stamp) -> bool {
-        let valid = table.is_current(self.stamp, self.slots());
-        if valid {
-            self.checked_at = clock;
-        }
-        valid
+    pub(super) fn hold(&mut self, key: &impl StoredKey, table: &InvalidationTable) -> bool {
+        table.is_current(self.stamp, &self.slots(key))
     }
 
-    /// Everything the row depends on.
-    pub(super) fn slots(&mut self) -> &[Slot] {
-        if !self.has_key_slots {
-            let mut all = SlotList::from_slice(&self.slots);
-            keys::push_slots_of_key(self.key.bytes(), &mut all);
-            self.slots = RowSlots::from_slice(&all);
-            self.has_key_slots = true;
-        }
-        &self.slots
+    /// As [`Self::hold`], without leaving a trace.
+    pub(super) fn would_hold(&self, key: &impl StoredKey, table: &InvalidationTable) -> bool {
+        table.is_current(self.stamp, &self.all_slots(key))
     }
 
-    /// As [`Self::is_valid`], without leaving a trace.
-    pub(super) fn is_current(&self, table: &InvalidationTable) -> bool {
-        if self.has_key_slots {
-            return table.is_current(self.stamp, &self.slots);
+    /// Everything the entry of this key depends on.
+    pub(super) fn slots(&mut self, key: &impl StoredKey) -> SlotList {
+        let all = self.all_slots(key);
+        if !self.slots.is_complete() {
+            self.slots = PackedSlots::new(&all, true);
         }
-        let mut all = SlotList::from_slice(&self.slots);
-        keys::push_slots_of_key(self.key.bytes(), &mut all);
-        table.is_current(self.stamp, &all)
+        all
+    }
+
+    fn all_slots(&self, key: &impl StoredKey) -> SlotList {
+        let mut all = self.slots.unpack();
+        if !self.slots.is_complete() {
+            keys::push_slots_of_key(key.bytes(), &mut all);
+        }
+        all
     }
 }
 
@@ -136,10 +148,33 @@ impl<V, K: StoredKey> Row<V, K> {
 /// allocator rounds up for the key, and slots that find no room in the row.
 #[must_use]
 pub(super) fn weigh<V, K>(key: &[u8], tag_slots: &[Slot], value_bytes: usize) -> usize {
+    const IN_INDEX: usize = 5;
+    const ROUNDED_UP: usize = 16;
     const MOST_KEY_SLOTS: usize = 6;
     let slots = tag_slots.len() + MOST_KEY_SLOTS;
-    let outside = if slots > SLOTS_IN_ROW { size_of::<Slot>() * slots } else { 0 };
-    (size_of::<Row<V, K>>() + 5 + 16 + outside)
+    let outside = if slots > PackedSlots::FEW { size_of::<Slot>() * slots } else { 0 };
+    (size_of::<Row<V, K>>() + size_of::<Grounds>() + IN_INDEX + ROUNDED_UP + outside)
         .saturating_add(key.len())
         .saturating_add(value_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_one_cache_line_and_a_half() {
+        assert_eq!(size_of::<Row<u64, Box<[u8]>>>(), 64);
+        assert_eq!(size_of::<Option<Row<u64, Box<[u8]>>>>(), 64);
+        assert_eq!(size_of::<Grounds>(), 32);
+    }
+
+    #[test]
+    fn terms_say_what_they_were_told() {
+        let terms = Terms::new(123_456_789, Family::Session, 10);
+        assert_eq!(terms.deadline(), 123_456_789);
+        assert_eq!(terms.family(), Family::Session as usize);
+        assert_eq!(terms.priority(), 10);
+        assert_eq!(Terms::new(u64::MAX, Family::Other, 1).deadline(), Terms::LONGEST);
+    }
 }

@@ -7,11 +7,11 @@
 use super::clock::{Clock, Millis};
 use super::keys::Family;
 use super::policy::{Policy, PolicyKind, Pressure, Resident, Residents, RowId};
-use super::row::{NewRow, Row};
+use super::row::{Grounds, NewRow, Row};
 use super::stats::Counters;
 use super::store::Garbage;
 use super::stored_key::StoredKey;
-use crate::invalidation::InvalidationTable;
+use crate::invalidation::{InvalidationTable, Stamp};
 use hashbrown::HashTable;
 
 /// Rows looked at for outdated ones before a good one is evicted.
@@ -27,25 +27,60 @@ pub(super) struct Shard<V, K> {
     max_bytes: usize,
     policy: Policy,
     requests: u64,
-    versions: u32,
     /// Where the next search for outdated rows begins.
     hand: usize,
     pub(super) counters: Counters,
 }
 
-/// The rows of a shard. Freed places are `None`.
+/// The rows of a shard, in two lists of the same length. Freed places are `None`.
 #[derive(Debug)]
-struct Rows<V, K>(Vec<Option<Row<V, K>>>);
+struct Rows<V, K> {
+    rows: Vec<Option<Row<V, K>>>,
+    grounds: Vec<Grounds>,
+}
 
 impl<V, K> Rows<V, K> {
+    const fn new() -> Self {
+        Self { rows: Vec::new(), grounds: Vec::new() }
+    }
+
     #[inline]
     fn at(&self, id: RowId) -> Option<&Row<V, K>> {
-        self.0.get(id as usize)?.as_ref()
+        self.rows.get(id as usize)?.as_ref()
     }
 
     #[inline]
     fn at_mut(&mut self, id: RowId) -> Option<&mut Row<V, K>> {
-        self.0.get_mut(id as usize)?.as_mut()
+        self.rows.get_mut(id as usize)?.as_mut()
+    }
+
+    #[inline]
+    fn with_grounds(&mut self, id: RowId) -> Option<(&mut Row<V, K>, &mut Grounds)> {
+        let row = self.rows.get_mut(id as usize)?.as_mut()?;
+        Some((row, self.grounds.get_mut(id as usize)?))
+    }
+
+    /// Puts a row into a place that is free, or at the end.
+    fn put(&mut self, free: Option<RowId>, row: Row<V, K>, grounds: Grounds) -> RowId {
+        if let Some(id) = free
+            && let Some(place) = self.rows.get_mut(id as usize)
+            && let Some(its_grounds) = self.grounds.get_mut(id as usize)
+        {
+            *place = Some(row);
+            *its_grounds = grounds;
+            return id;
+        }
+        self.rows.push(Some(row));
+        self.grounds.push(grounds);
+        (self.rows.len() - 1) as RowId
+    }
+
+    fn take(&mut self, id: RowId) -> Option<Row<V, K>> {
+        let row = self.rows.get_mut(id as usize)?.take()?;
+        if let Some(grounds) = self.grounds.get_mut(id as usize) {
+            *grounds = Grounds::default();
+        }
+        Some(row)
     }
 
     /// What the index is sorted by.
@@ -54,10 +89,28 @@ impl<V, K> Rows<V, K> {
     }
 }
 
+impl<V, K: StoredKey> Rows<V, K> {
+    /// Whether a row may be served, given the clock of the table read before this call.
+    fn is_valid(&mut self, id: RowId, table: &InvalidationTable, clock: Stamp) -> bool {
+        let Some((row, grounds)) = self.with_grounds(id) else { return false };
+        let valid = row.checked_at == clock || grounds.hold(&row.key, table);
+        if valid {
+            row.checked_at = clock;
+        }
+        valid
+    }
+
+    /// As [`Self::is_valid`], as of now and without leaving a trace.
+    fn is_current(&self, id: RowId, table: &InvalidationTable) -> bool {
+        let (row, grounds) = (self.at(id), self.grounds.get(id as usize));
+        row.zip(grounds).is_some_and(|(row, grounds)| grounds.would_hold(&row.key, table))
+    }
+}
+
 impl<V, K> Residents for Rows<V, K> {
     #[inline]
     fn places(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     #[inline]
@@ -65,11 +118,10 @@ impl<V, K> Residents for Rows<V, K> {
         let row = self.at(id)?;
         Some(Resident {
             usage: row.usage,
-            priority: row.priority,
+            priority: row.terms.priority(),
             weight: row.weight,
             hash: row.hash,
-            deadline: row.deadline,
-            version: row.version,
+            deadline: row.terms.deadline(),
         })
     }
 }
@@ -93,14 +145,13 @@ impl<V, K: StoredKey> Shard<V, K> {
     pub(super) fn new(kind: PolicyKind, max_entries: usize, max_bytes: usize) -> Self {
         Self {
             index: HashTable::new(),
-            rows: Rows(Vec::new()),
+            rows: Rows::new(),
             free: Vec::new(),
             bytes: 0,
             max_entries,
             max_bytes,
             policy: Policy::new(kind, max_entries),
             requests: 0,
-            versions: 0,
             hand: 0,
             counters: Counters::default(),
         }
@@ -149,7 +200,7 @@ impl<V, K: StoredKey> Shard<V, K> {
             return Ok(answer);
         }
         self.count_miss(key);
-        let expired = self.rows.at(id).is_some_and(|row| clock.now() >= row.deadline);
+        let expired = self.rows.at(id).is_some_and(|row| clock.now() >= row.terms.deadline());
         let why = if expired { Leaving::Expired } else { Leaving::Invalidated };
         Err(self.remove(id, why))
     }
@@ -171,12 +222,21 @@ impl<V, K: StoredKey> Shard<V, K> {
         }
         // Before the check: a row found valid at this reading stays so while it does not change.
         let checked_at = table.now();
-        if clock.now() >= row.deadline || !row.is_valid(table, checked_at) {
+        if clock.now() >= row.terms.deadline() {
             return None;
         }
+        let row = if row.checked_at == checked_at {
+            row
+        } else if self.rows.is_valid(id, table, checked_at) {
+            self.rows.at_mut(id)?
+        } else {
+            return None;
+        };
         self.requests += 1;
         self.policy.on_hit(&mut row.usage, self.requests);
-        self.counters.family_hits[row.family as usize] += 1;
+        if let Some(count) = self.counters.family_hits.get_mut(row.terms.family()) {
+            *count += 1;
+        }
         Some(read(&row.key, &row.value))
     }
 
@@ -188,8 +248,10 @@ impl<V, K: StoredKey> Shard<V, K> {
         now: Millis,
         table: &InvalidationTable,
     ) -> Option<&V> {
-        let row = self.rows.at(self.find(hash, key)?)?;
-        (now < row.deadline && row.is_current(table)).then_some(&row.value)
+        let id = self.find(hash, key)?;
+        let row = self.rows.at(id)?;
+        let live = now < row.terms.deadline() && self.rows.is_current(id, table);
+        live.then_some(&row.value)
     }
 
     /// Stores a row, in the place of one with the same key if there is one; else `keep` makes
@@ -241,12 +303,11 @@ impl<V, K: StoredKey> Shard<V, K> {
     /// Puts another value under the key of the row in a place. Returns the one before.
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
-        let row = self.rows.at_mut(id)?;
+        let (row, grounds) = self.rows.with_grounds(id)?;
         self.requests += 1;
-        self.versions = self.versions.wrapping_add(1);
         self.bytes = self.bytes - row.weight as usize + new.weight as usize;
         self.policy.on_overwrite(&mut row.usage, self.requests);
-        let before = row.replace(new, self.versions);
+        let before = row.replace(grounds, new);
         self.counters.sets += 1;
         self.policy.on_set(id, &self.rows);
         Some(before)
@@ -264,19 +325,9 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.requests += 1;
         let weight = new.weight as usize;
         self.make_room(weight, now, table, garbage);
-        self.versions = self.versions.wrapping_add(1);
         let usage = self.policy.on_insert(hash, self.requests);
-        let row = Some(Row::new(key, new, hash, usage, self.versions));
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.rows.0[id as usize] = row;
-                id
-            }
-            None => {
-                self.rows.0.push(row);
-                (self.rows.places() - 1) as RowId
-            }
-        };
+        let (row, grounds) = Row::new(key, new, hash, usage);
+        let id = self.rows.put(self.free.pop(), row, grounds);
         let rows = &self.rows;
         self.index.insert_unique(spread(hash), id, |&other| rows.hash_of(other));
         self.bytes += weight;
@@ -326,13 +377,13 @@ impl<V, K: StoredKey> Shard<V, K> {
         &mut self,
         from: usize,
         to: usize,
-        mut why: impl FnMut(&mut Row<V, K>) -> Option<Leaving>,
+        mut why: impl FnMut(&Row<V, K>, &mut Grounds) -> Option<Leaving>,
         garbage: &mut Vec<(K, V)>,
     ) -> usize {
         let mut removed = 0;
         for id in from..to.min(self.rows.places()) {
             let id = id as RowId;
-            let reason = self.rows.at_mut(id).and_then(&mut why);
+            let reason = self.rows.with_grounds(id).and_then(|(row, grounds)| why(row, grounds));
             if let Some(reason) = reason {
                 removed += usize::from(reason == Leaving::Invalidated);
                 garbage.extend(self.remove(id, reason));
@@ -342,8 +393,9 @@ impl<V, K: StoredKey> Shard<V, K> {
     }
 
     /// The rows themselves, for listings.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &Row<V, K>> {
-        self.rows.0.iter().flatten()
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Row<V, K>, &Grounds)> {
+        let both = self.rows.rows.iter().zip(&self.rows.grounds);
+        both.filter_map(|(row, grounds)| Some((row.as_ref()?, grounds)))
     }
 
     /// Empties the shard and gives its memory back.
@@ -354,7 +406,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.bytes = 0;
         self.hand = 0;
         self.policy.clear();
-        std::mem::take(&mut self.rows.0)
+        std::mem::replace(&mut self.rows, Rows::new()).rows
     }
 
     #[inline]
@@ -394,11 +446,11 @@ impl<V, K: StoredKey> Shard<V, K> {
         for _ in 0..OUTDATED_LOOKS.min(places) {
             self.hand = if self.hand + 1 < places { self.hand + 1 } else { 0 };
             let id = self.hand as RowId;
-            let Some(row) = self.rows.at_mut(id) else { continue };
-            if now >= row.deadline {
+            let Some(row) = self.rows.at(id) else { continue };
+            if now >= row.terms.deadline() {
                 return Some((id, Leaving::Expired));
             }
-            if !row.is_valid(table, clock) {
+            if row.checked_at != clock && !self.rows.is_valid(id, table, clock) {
                 return Some((id, Leaving::Invalidated));
             }
         }
@@ -406,7 +458,7 @@ impl<V, K: StoredKey> Shard<V, K> {
     }
 
     fn remove(&mut self, id: RowId, why: Leaving) -> Option<(K, V)> {
-        let row = self.rows.0.get_mut(id as usize)?.take()?;
+        let row = self.rows.take(id)?;
         if let Ok(entry) = self.index.find_entry(spread(row.hash), |&other| other == id) {
             entry.remove();
         }
@@ -434,7 +486,7 @@ impl<V, K: StoredKey> Shard<V, K> {
     /// Checks everything that must hold between the parts of a shard.
     #[cfg(any(test, debug_assertions))]
     pub(super) fn validate(&self) {
-        let live: Vec<_> = self.rows().collect();
+        let live: Vec<_> = self.rows().map(|(row, _)| row).collect();
         assert_eq!(live.len(), self.index.len(), "index and rows disagree");
         assert_eq!(live.len() + self.free.len(), self.rows.places(), "places went missing");
         let bytes: usize = live.iter().map(|row| row.weight as usize).sum();

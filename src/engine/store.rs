@@ -4,7 +4,7 @@ use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
 use super::latency::{self, Latency};
 use super::policy::RowId;
-use super::row::{NewRow, Row, weigh};
+use super::row::{Grounds, NewRow, Row, weigh};
 use super::shard::{Leaving, Shard};
 use super::stats::Snapshot;
 use super::stored_key::StoredKey;
@@ -209,6 +209,9 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         is_it: impl FnOnce(&K, &V) -> bool,
         read: impl FnOnce(&V) -> R,
     ) -> Option<R> {
+        if place == Place::NOWHERE {
+            return None;
+        }
         let (number, id) = self.shard_and_row(place);
         let mut shard = self.shards.get(number)?.try_lock()?;
         let due = latency::is_due(shard.requests());
@@ -365,10 +368,10 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<Departed<V, K>>) {
         let live_before = self.table.now();
         self.table.invalidate_slots(slots);
-        self.remove_where(|row, now, table| {
-            let hit = row.slots().iter().any(|slot| slots.contains(slot));
-            (hit && !row.is_current(table)).then(|| {
-                let was_live = now < row.deadline && row.stamp <= live_before;
+        self.remove_where(|row, grounds, now, table| {
+            let hit = grounds.slots(&row.key).iter().any(|slot| slots.contains(slot));
+            (hit && !grounds.hold(&row.key, table)).then(|| {
+                let was_live = now < row.terms.deadline() && grounds.stamp <= live_before;
                 if was_live { Leaving::Invalidated } else { Leaving::Expired }
             })
         })
@@ -408,8 +411,9 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
 
     fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<Departed<V, K>>) {
         self.table.invalidate_pattern(text);
-        self.remove_where(|row, now, _| {
-            let why = if now < row.deadline { Leaving::Invalidated } else { Leaving::Expired };
+        self.remove_where(|row, _, now, _| {
+            let why =
+                if now < row.terms.deadline() { Leaving::Invalidated } else { Leaving::Expired };
             fits(pattern, row.key.bytes()).then_some(why)
         })
     }
@@ -424,7 +428,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             // One statement: the lock is gone before a key or a list is freed.
             let rows = shard.lock().clear();
             for row in rows.into_iter().flatten() {
-                live += usize::from(now < row.deadline);
+                live += usize::from(now < row.terms.deadline());
                 values.push((row.key, row.value));
             }
         }
@@ -433,12 +437,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
 
     /// Removes what can never be served again. Returns the values.
     pub fn sweep(&self) -> Vec<Departed<V, K>> {
-        let swept = self.remove_where(|row, now, table| {
-            if now >= row.deadline {
+        let swept = self.remove_where(|row, grounds, now, table| {
+            if now >= row.terms.deadline() {
                 return Some(Leaving::Expired);
             }
-            let clock = table.now();
-            (!row.is_valid(table, clock)).then_some(Leaving::Invalidated)
+            let outdated = row.checked_at != table.now() && !grounds.hold(&row.key, table);
+            outdated.then_some(Leaving::Invalidated)
         });
         swept.1
     }
@@ -460,12 +464,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let mut keys = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let fitting = shard.rows().filter(|row| {
-                now < row.deadline
+            let fitting = shard.rows().filter(|(row, grounds)| {
+                now < row.terms.deadline()
                     && pattern.matches(row.key.bytes())
-                    && row.is_current(&self.table)
+                    && grounds.would_hold(&row.key, &self.table)
             });
-            keys.extend(fitting.take(limit - keys.len()).map(|row| row.key.bytes().into()));
+            keys.extend(fitting.take(limit - keys.len()).map(|(row, _)| row.key.bytes().into()));
         }
         keys
     }
@@ -474,7 +478,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// that are in use. `look` is called under the lock: it must not call back.
     pub fn try_each<E>(&self, mut look: impl FnMut(&V) -> Result<(), E>) -> Result<(), E> {
         let mut unused = self.shards.iter().filter_map(|shard| shard.try_lock());
-        unused.try_for_each(|shard| shard.rows().try_for_each(|row| look(&row.value)))
+        unused.try_for_each(|shard| shard.rows().try_for_each(|(row, _)| look(&row.value)))
     }
 
     /// All figures. `O(shards)`.
@@ -516,7 +520,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// `why` gives a reason.
     fn remove_where(
         &self,
-        why: impl Fn(&mut Row<V, K>, Millis, &InvalidationTable) -> Option<Leaving>,
+        why: impl Fn(&Row<V, K>, &mut Grounds, Millis, &InvalidationTable) -> Option<Leaving>,
     ) -> (usize, Vec<Departed<V, K>>) {
         let now = self.clock.now();
         let (mut removed, mut values) = (0, Vec::new());
@@ -528,8 +532,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                     break;
                 }
                 let to = from.saturating_add(self.batch_size);
-                removed +=
-                    shard.remove_where(from, to, |row| why(row, now, &self.table), &mut values);
+                removed += shard.remove_where(
+                    from,
+                    to,
+                    |row, its| why(row, its, now, &self.table),
+                    &mut values,
+                );
                 let more = to < shard.places();
                 drop(shard);
                 from = to;

@@ -139,7 +139,12 @@ unsafe extern "C" fn set(
         const PARAMETERS: [&str; 6] = ["key", "value", "ttl", "tags", "priority", "stamp"];
         let [key, value, ttl, tags, priority, stamp] = match call.exactly() {
             Some([key, value, ttl]) => [Some(key), Some(value), Some(ttl), None, None, None],
-            None => call.bind("set", &PARAMETERS, 2, 5)?,
+            None => match call.exactly() {
+                Some([key, value, ttl, tags]) => {
+                    [Some(key), Some(value), Some(ttl), Some(tags), None, None]
+                }
+                None => call.bind("set", &PARAMETERS, 2, 5)?,
+            },
         };
         let (key, value) = (key.ok_or(Raised)?, value.ok_or(Raised)?);
         let stamp = match given(stamp) {

@@ -8,7 +8,7 @@ use crate::invalidation::slots::SlotList;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
 use std::borrow::Cow;
 
 /// Longest key, in bytes. Longer ones are nearly always a value in the wrong place, or an attack
@@ -151,6 +151,12 @@ fn id_digits(name: &str, id: &Bound<'_, PyAny>) -> PyResult<String> {
 /// Adds the slots of tags as callers write them: any iterable of texts, but not a bare text,
 /// which would be taken for one tag per letter.
 pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+    if let Ok(tags) = tags.cast_exact::<PyTuple>() {
+        return tags.iter_borrowed().enumerate().try_for_each(|(at, tag)| push_tag(at, &tag, out));
+    }
+    if let Ok(tags) = tags.cast_exact::<PyList>() {
+        return tags.iter().enumerate().try_for_each(|(at, tag)| push_tag(at, &tag, out));
+    }
     if tags.is_instance_of::<PyString>() || tags.is_instance_of::<PyBytes>() {
         return Err(InvalidTagError::new_err(
             "tags must be a list, tuple or set of texts; for a single tag write [tag]",
@@ -162,26 +168,41 @@ pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyR
             type_name(tags)
         )));
     };
-    for (number, tag) in all.enumerate() {
-        if number == MOST_TAGS {
-            return Err(InvalidTagError::new_err(format!("at most {MOST_TAGS} tags per call")));
-        }
-        let tag = tag?;
-        let Ok(text) = tag.cast::<PyString>() else {
-            return Err(InvalidTagError::new_err(format!(
-                "a tag must be a str, not {}",
-                type_name(&tag)
-            )));
-        };
-        let bytes = utf8(text)?;
-        if bytes.is_empty() || bytes.len() > MOST_TAG_BYTES {
-            return Err(InvalidTagError::new_err(format!(
-                "a tag must have 1 to {MOST_TAG_BYTES} bytes, this one has {}",
-                bytes.len()
-            )));
-        }
-        keys::push_once(keys::slot_of_tag(&bytes), out);
+    all.enumerate().try_for_each(|(at, tag)| push_tag(at, &tag?, out))
+}
+
+/// Adds the slot of tag number `at`.
+#[inline]
+fn push_tag(at: usize, tag: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+    if at < MOST_TAGS
+        && let Some(bytes) = key::ascii(tag.as_borrowed())
+        && (1..=MOST_TAG_BYTES).contains(&bytes.len())
+    {
+        keys::push_once(keys::slot_of_tag(bytes), out);
+        return Ok(());
     }
+    push_unusual_tag(at, tag, out)
+}
+
+#[cold]
+fn push_unusual_tag(at: usize, tag: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+    if at >= MOST_TAGS {
+        return Err(InvalidTagError::new_err(format!("at most {MOST_TAGS} tags per call")));
+    }
+    let Ok(text) = tag.cast::<PyString>() else {
+        return Err(InvalidTagError::new_err(format!(
+            "a tag must be a str, not {}",
+            type_name(tag)
+        )));
+    };
+    let bytes = utf8(text)?;
+    if bytes.is_empty() || bytes.len() > MOST_TAG_BYTES {
+        return Err(InvalidTagError::new_err(format!(
+            "a tag must have 1 to {MOST_TAG_BYTES} bytes, this one has {}",
+            bytes.len()
+        )));
+    }
+    keys::push_once(keys::slot_of_tag(&bytes), out);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! The entry with the lowest rank, exactly, without moving anything on a hit.
 //!
 //! Idea: a min-heap of ranks that is only corrected when it matters. A hit raises an entry's rank
-//! but does not touch the heap, so a note in the heap can only be too low. The top note is
-//! therefore either true, and then its entry has the lowest rank of all, or too low, and then it
-//! is put back with the true rank. Each such correction was paid for by a hit on that entry.
+//! but does not touch the heap, so every entry has a note in the heap that is not too high. The top
+//! note is therefore either true, and then its entry has the lowest rank of all, or not, and then
+//! it is put back with the true rank. Each such correction was paid for by a use of that entry.
+//! An entry may have several notes; one that is too high comes to the top after it is gone.
 //!
 //! Cost: nothing per hit; `O(log n)` amortised per set and per eviction; 16 bytes per entry, and
 //! at most as much again for notes about entries that are gone.
@@ -15,8 +16,8 @@ use std::collections::binary_heap::PeekMut;
 
 /// An order of eviction.
 pub(in crate::engine) trait Rank {
-    /// The lowest goes first. May only grow while an entry is used; one that is set again
-    /// gets a new version.
+    /// The lowest goes first. May only grow while an entry is used; one that is set again gets a
+    /// new note.
     fn rank(&self, entry: &Resident) -> u64;
 }
 
@@ -24,7 +25,6 @@ pub(in crate::engine) trait Rank {
 struct Note {
     rank: u64,
     id: RowId,
-    version: u32,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<R: Rank> LazyHeap<R> {
     pub(super) fn victim(&mut self, rows: &impl Residents) -> Option<RowId> {
         while let Some(mut top) = self.heap.peek_mut() {
             let Reverse(note) = &mut *top;
-            match rows.get(note.id).filter(|row| row.version == note.version) {
+            match rows.get(note.id) {
                 Some(row) => {
                     let rank = self.order.rank(&row);
                     if rank == note.rank {
@@ -72,7 +72,7 @@ impl<R: Rank> LazyHeap<R> {
     }
 
     fn note(&self, id: RowId, row: &Resident) -> Note {
-        Note { rank: self.order.rank(row), id, version: row.version }
+        Note { rank: self.order.rank(row), id }
     }
 
     /// Forgets notes about entries that are gone, which pile up when entries leave otherwise than

@@ -49,8 +49,6 @@ pub(super) struct Resident {
     pub(super) hash: u32,
     /// Milliseconds on the engine's clock.
     pub(super) deadline: u64,
-    /// Changes whenever the entry is set.
-    pub(super) version: u32,
 }
 
 /// The entries of a shard, in numbered places of which some are free.
