@@ -61,6 +61,7 @@ impl Latency {
     }
 
     /// Notes the time of one lookup.
+    #[cold]
     pub fn record(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(MOST_NANOS);
         if let Some(histogram) = self.histogram.lock().as_mut() {

@@ -187,12 +187,11 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let number = self.shard_number(hash);
         let found = match self.try_shard(hash) {
             Some(mut shard) => {
-                let due = latency::is_due(shard.requests());
-                let lookup = || {
-                    let read = |id, key: &K, value: &V| read(self.place(number, id), key, value);
-                    shard.lookup(hash as u32, key, &self.clock, &self.table, read)
-                };
-                if due { self.timed(lookup) } else { lookup() }
+                let start = start_if_due(&shard);
+                let read = |id, key: &K, value: &V| read(self.place(number, id), key, value);
+                let found = shard.lookup(hash as u32, key, &self.clock, &self.table, read);
+                self.record_if(start, true);
+                found
             }
             None => Err(None),
         };
@@ -214,9 +213,10 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         }
         let (number, id) = self.shard_and_row(place);
         let mut shard = self.shards.get(number)?.try_lock()?;
-        let due = latency::is_due(shard.requests());
-        let lookup = || shard.serve(id, &self.clock, &self.table, is_it, |_, value| read(value));
-        if due { self.timed_if_found(lookup) } else { lookup() }
+        let start = start_if_due(&shard);
+        let found = shard.serve(id, &self.clock, &self.table, is_it, |_, value| read(value));
+        self.record_if(start, found.is_some());
+        found
     }
 
     /// Keeps the key of an entry as another object with the same bytes. Returns the one that is
@@ -500,20 +500,13 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         snapshot
     }
 
-    #[cold]
-    fn timed<R>(&self, lookup: impl FnOnce() -> R) -> R {
-        let start = Instant::now();
-        let answer = lookup();
-        self.latency.record(start.elapsed());
-        answer
-    }
-
-    #[cold]
-    fn timed_if_found<R>(&self, lookup: impl FnOnce() -> Option<R>) -> Option<R> {
-        let start = Instant::now();
-        let answer = lookup()?;
-        self.latency.record(start.elapsed());
-        Some(answer)
+    #[inline(always)]
+    fn record_if(&self, start: Option<Instant>, answered: bool) {
+        if let Some(start) = start
+            && answered
+        {
+            self.latency.record(start.elapsed());
+        }
     }
 
     /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which
@@ -597,6 +590,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             shard.lock().validate();
         }
     }
+}
+
+/// The time now, if the lookup about to begin is one of those that are timed.
+#[inline(always)]
+fn start_if_due<V, K: StoredKey>(shard: &Shard<V, K>) -> Option<Instant> {
+    latency::is_due(shard.requests()).then(Instant::now)
 }
 
 /// Whether a wildcard covers a key as it is, or with its UUIDs in their one spelling.

@@ -7,7 +7,7 @@
 //! with one digest nor tell which input a digest belongs to. Digests mean nothing in another
 //! process and must not be stored.
 
-use crate::engine::ids::HEX_PAIRS;
+use crate::engine::ids::hex_digits;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use siphasher::sip128::SipHasher13;
@@ -45,8 +45,8 @@ pub(super) fn keyed(data: &[u8]) -> PyResult<Digest> {
 #[inline]
 pub(super) fn hex(digest: Digest) -> [u8; 2 * DIGEST_BYTES] {
     let mut hex = [0; 2 * DIGEST_BYTES];
-    for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
-        pair.copy_from_slice(&HEX_PAIRS[usize::from(byte)]);
+    for (digits, bytes) in hex.as_chunks_mut::<8>().0.iter_mut().zip(digest.as_chunks::<4>().0) {
+        *digits = hex_digits(u32::from_be_bytes(*bytes));
     }
     hex
 }

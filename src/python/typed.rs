@@ -124,19 +124,25 @@ impl<'a> PlainId<'a> {
     }
 }
 
-/// Whether a key is just the one that a kind makes of these plain ids.
+/// Whether a key is just the one that a kind makes of these plain ids. The parts that are known
+/// when this is compiled need no loop, and no call to be compared.
 #[inline(always)]
 fn is_made_of(key: &[u8], kind: &KeyKind, ids: [&[u8]; 2]) -> bool {
-    let mut rest = key;
-    for (literal, id) in kind.literals.iter().zip(&ids[..kind.ids.len()]) {
-        let Some(after) = rest.strip_prefix(literal.as_bytes()) else { return false };
-        let Some((segment, after)) = after.split_at_checked(id.len()) else { return false };
-        if !is_same_id(segment, id) {
-            return false;
+    let rest = after(key, kind.literals[0], ids[0]);
+    match kind.literals {
+        [_, last] => rest == Some(last.as_bytes()),
+        [_, middle, last] => {
+            rest.and_then(|rest| after(rest, middle, ids[1])) == Some(last.as_bytes())
         }
-        rest = after;
+        _ => false,
     }
-    rest == kind.literals[kind.ids.len()].as_bytes()
+}
+
+/// What follows a literal and an id.
+#[inline(always)]
+fn after<'a>(key: &'a [u8], literal: &str, id: &[u8]) -> Option<&'a [u8]> {
+    let (segment, rest) = key.strip_prefix(literal.as_bytes())?.split_at_checked(id.len())?;
+    is_same_id(segment, id).then_some(rest)
 }
 
 /// Two slices of one length. That of a UUID is the usual one, and known when this is compiled.
