@@ -32,6 +32,8 @@ const EVICTING_ORDERS: usize = 60;
 /// Different laps of reading through.
 const ZIPF_ORDERS: usize = 50;
 const ZIPF_SKEW: f64 = 0.99;
+/// A waiting thread looks for the others so often, some tens of microseconds, before it yields.
+const LOOKS_BETWEEN_YIELDS: u32 = 1000;
 
 /// A kind of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,19 +285,33 @@ fn together(
     work: impl Fn(&[u32]) -> (usize, usize) + Sync,
 ) -> (Duration, usize, usize) {
     let waiting = AtomicUsize::new(threads);
-    let run = |part: &[u32]| {
+    let processors = core_affinity::get_core_ids().unwrap_or_default();
+    let run = |number: usize, part: &[u32]| {
+        // A lap is over before the system would move two threads that share a processor apart.
+        if let Some(&processor) = processors.get(number) {
+            core_affinity::set_for_current(processor);
+        }
         waiting.fetch_sub(1, Ordering::AcqRel);
-        // A sleeping thread would begin too late to meet the others.
+        // A sleeping thread would begin too late to meet the others; one that never gives way
+        // would keep them from beginning where there are fewer processors than threads.
+        let mut looks = 0u32;
         while waiting.load(Ordering::Acquire) > 0 {
-            std::thread::yield_now();
+            looks += 1;
+            if looks.is_multiple_of(LOOKS_BETWEEN_YIELDS) {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
         }
         let start = Instant::now();
         let sums = work(part);
         (start, Instant::now(), sums)
     };
-    let parts = order.chunks(order.len().div_ceil(threads));
+    let parts = order.chunks(order.len().div_ceil(threads)).enumerate();
+    let run = &run;
     let done: Vec<_> = std::thread::scope(|scope| {
-        let running: Vec<_> = parts.map(|part| scope.spawn(|| run(part))).collect();
+        let running: Vec<_> =
+            parts.map(|(number, part)| scope.spawn(move || run(number, part))).collect();
         running.into_iter().flat_map(std::thread::ScopedJoinHandle::join).collect()
     });
     let first = done.iter().map(|&(start, ..)| start).min();

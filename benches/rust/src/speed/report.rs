@@ -75,8 +75,10 @@ const HOW_TO_READ: &str = "\
 - All contestants take turns in short rounds, in one process. The smallest round of each counts:
   what else the machine did meanwhile can only add to a round. **Take the ratios**, the nanoseconds
   are this machine's.
-- With two threads, the time is that from the first one's beginning to the last one's end, divided
-  by the operations of both: half the time of one thread would be perfect.
+- With two threads, each on a processor of its own, the time is that from the first one's beginning
+  to the last one's end, divided by the operations of both: half the time of one thread would be
+  perfect. Both use the same keys, so whoever writes at a hit, if only a lock, passes the memory it
+  writes to back and forth.
 - Keys are texts of 54 characters, values are integers. Each cache is made as its documentation
   shows, with its own hash and number of shards; velro-cache has 16 shards. A life of 600 seconds
   is set wherever a cache has one. Whoever takes keys by value is given a copy, which is counted:
