@@ -68,8 +68,9 @@ const HOW_TO_READ: &str = "\
   all that is held is not stored at all. No cache can reach it without knowing the future.
 - Capacities are 0.5, 1, 5, 10 and 25 percent of a trace's keys, and at least 16 entries.
 - Every cache holds exactly its capacity: one shard, deferred work done before the next request,
-  and the number of entries is checked. Hashes have fixed seeds, so that a second run finds the
-  same figures. Used with many shards or from many threads, all of them hit slightly less.
+  and the number of entries is checked. Only quick_cache is now and then an entry or two short.
+  Hashes have fixed seeds where a cache lets them be chosen, and a second run finds the same
+  figures. With many shards or from many threads, all of them may hit slightly less.
 - Every answer is compared with what was stored; one wrong answer fails the run.
 - The Zipf scenarios draw from 100,000 keys with exponent 0.99 and have room for 10,000. *Static*:
   after a warm-up, popularity stays as it is. *Just reshuffled*: the 100,000 requests right after
