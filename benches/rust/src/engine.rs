@@ -52,7 +52,7 @@ impl Engine {
     /// The value under a key.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<u64> {
-        self.store.get_with(key, |value| Some(*value), |_| None)
+        self.store.get_with(key, |_, _, value| Some(*value), |_| None)
     }
 
     /// Stores a value that depends on nothing but its key.
@@ -62,7 +62,7 @@ impl Engine {
             key,
             value,
             value_bytes: size_of::<u64>(),
-            ttl: TTL,
+            ttl: TTL.as_millis() as u64,
             priority: 1,
             stamp: self.store.snapshot(),
             tag_slots: &[],
