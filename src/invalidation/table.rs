@@ -14,8 +14,7 @@
 
 use super::pattern_log::PatternLog;
 use super::slots::{SLOT_COUNT, Slot};
-use crate::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering, Slots};
 
 /// A reading of the invalidation clock, taken before a value is loaded.
 pub type Stamp = u64;
@@ -25,7 +24,7 @@ pub type Stamp = u64;
 pub struct InvalidationTable {
     clock: AtomicU64,
     floor: AtomicU64,
-    slots: Box<[AtomicU64]>,
+    slots: Slots,
     patterns: Mutex<PatternLog>,
 }
 

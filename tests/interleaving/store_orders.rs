@@ -1,0 +1,137 @@
+//! The whole store at its smallest: one entry, one thread that looks it up and loads it, and
+//! revocations meanwhile. Here the rows themselves decide whether the slots need looking at.
+
+use crate::exploring::explore;
+use crate::shard_lock::ShardLock;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread::{self, JoinHandle};
+use std::time::Duration;
+use velro_cache::engine::clock::{Clock, ManualClock};
+use velro_cache::engine::policy::PolicyKind;
+use velro_cache::engine::{EngineConfig, NewEntry, Store};
+use velro_cache::invalidation::{InvalidationTable, Stamp, slots};
+
+const KEY: &[u8] = b"auth:user:1:profile";
+
+/// More than loom gives a thread, in words.
+const STACK_SIZE: usize = 1 << 15;
+
+struct World {
+    store: Store<bool, ShardLock>,
+    /// Some revocations go to the table directly, as loom tries too few orders of a thread that
+    /// reads the clock and then writes it, which the store does to count.
+    table: std::sync::Arc<InvalidationTable>,
+    revoked: AtomicBool,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = EngineConfig::new(4, 1 << 20, PolicyKind::Lru);
+        let clock = Clock::Manual(std::sync::Arc::new(ManualClock::default()));
+        let table = std::sync::Arc::new(InvalidationTable::new());
+        let store = Store::new(&config, clock, std::sync::Arc::clone(&table)).unwrap();
+        Self { store, table, revoked: AtomicBool::new(false) }
+    }
+
+    fn load(&self) -> (Stamp, bool) {
+        (self.store.snapshot(), !self.revoked.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, (stamp, granted): (Stamp, bool)) {
+        self.store.insert(NewEntry {
+            key: KEY,
+            value: granted,
+            value_bytes: 1,
+            ttl: Duration::from_secs(60),
+            priority: 1,
+            stamp,
+            tag_slots: &[],
+        });
+    }
+
+    fn get(&self) -> Option<bool> {
+        self.store.get_with(KEY, |granted| Some(*granted), |_| None)
+    }
+}
+
+type Step = fn(&World);
+
+/// What else runs at the same time.
+#[derive(Clone, Copy)]
+enum Bystander {
+    None,
+    Looks,
+    Revokes(Step),
+}
+
+/// Runs a revocation while an entry is loaded, stored and looked up.
+fn check(invalidate: Step, bystander: Bystander) {
+    // Without a bound, the slowest of these takes a minute and finds no more.
+    let (preemptions, revocations, bystander): (_, _, Option<Step>) = match bystander {
+        Bystander::None => (3, 1, None),
+        Bystander::Looks => (2, 1, Some(|world| _ = world.get())),
+        Bystander::Revokes(step) => (2, 2, Some(step)),
+    };
+    explore(Some(preemptions), revocations, move |stamps| {
+        let stamps = stamps.clone();
+        in_thread(move || {
+            let world = Arc::new(World::new());
+            let (revoking, meanwhile) = (Arc::clone(&world), Arc::clone(&world));
+            let revocation = in_thread(move || {
+                revoking.revoked.store(true, Ordering::Relaxed);
+                invalidate(&revoking);
+            });
+            let bystander = bystander.map(|step| in_thread(move || step(&meanwhile)));
+            let loaded = world.load();
+            stamps.saw(loaded.0);
+            world.set(loaded);
+            world.get();
+            revocation.join().unwrap();
+            assert_ne!(world.get(), Some(true), "served after its revocation");
+            bystander.map(|bystander| bystander.join().unwrap());
+            world.set(world.load());
+            assert_eq!(world.get(), Some(false), "what was loaded since is kept");
+        })
+        .join()
+        .unwrap();
+    });
+}
+
+fn in_thread(run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().stack_size(STACK_SIZE).spawn(run).unwrap()
+}
+
+fn raise_the_slot(world: &World) {
+    world.table.invalidate_slots(&[slots::of_key(KEY)]);
+}
+
+#[test]
+fn a_revoked_key_is_never_served() {
+    check(raise_the_slot, Bystander::None);
+}
+
+#[test]
+fn nothing_is_served_that_was_cleared() {
+    check(|world| _ = world.store.clear(), Bystander::None);
+}
+
+#[test]
+fn a_key_is_not_served_that_a_wildcard_covers() {
+    check(|world| _ = world.store.invalidate_pattern(b"auth:*:profile"), Bystander::None);
+}
+
+#[test]
+fn a_deleted_key_is_not_served() {
+    check(|world| _ = world.store.delete(KEY), Bystander::None);
+}
+
+#[test]
+fn a_revoked_key_is_never_served_whatever_else_is_invalidated() {
+    check(raise_the_slot, Bystander::Revokes(|world| world.table.invalidate_slots(&[0])));
+}
+
+#[test]
+fn a_revoked_key_is_never_served_to_others_who_look() {
+    check(raise_the_slot, Bystander::Looks);
+}
