@@ -52,7 +52,7 @@ mod modelled {
     pub(crate) struct Slots(Box<[AtomicU64]>);
 
     impl Slots {
-        const PLACES: usize = if cfg!(loom) { 4 } else { 64 };
+        const PLACES: usize = if cfg!(loom) { 4 } else { 1024 };
 
         pub(crate) fn get(&self, number: usize) -> Option<&AtomicU64> {
             self.0.get(number % Self::PLACES)

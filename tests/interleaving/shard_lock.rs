@@ -11,21 +11,24 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Made when first used: `INIT` is a constant, and loom's locks cannot be made in one.
-pub(crate) struct ShardLock(OnceLock<Held>);
+///
+/// No time passes under a checker. A wait with a limit is either as long as it takes or, if
+/// `IMPATIENT`, now and then given up as soon as it begins.
+pub(crate) struct ShardLock<const IMPATIENT: bool = false>(OnceLock<Held>);
 
 struct Held {
     held: Mutex<bool>,
     released: Condvar,
 }
 
-impl ShardLock {
+impl<const IMPATIENT: bool> ShardLock<IMPATIENT> {
     fn inner(&self) -> &Held {
         self.0.get_or_init(|| Held { held: Mutex::new(false), released: Condvar::new() })
     }
 }
 
 // SAFETY: `held` is set by one thread at a time and only if it was not set, both under its lock.
-unsafe impl RawMutex for ShardLock {
+unsafe impl<const IMPATIENT: bool> RawMutex for ShardLock<IMPATIENT> {
     #[allow(clippy::declare_interior_mutable_const, reason = "asked for by the trait")]
     const INIT: Self = Self(OnceLock::new());
 
@@ -52,18 +55,28 @@ unsafe impl RawMutex for ShardLock {
     }
 }
 
-// SAFETY: as above. No time passes under a checker; a wait is as long as it takes.
-unsafe impl RawMutexTimed for ShardLock {
+// SAFETY: as above.
+unsafe impl<const IMPATIENT: bool> RawMutexTimed for ShardLock<IMPATIENT> {
     type Duration = Duration;
     type Instant = Instant;
 
     fn try_lock_for(&self, _: Duration) -> bool {
+        if IMPATIENT && coin() {
+            return self.try_lock();
+        }
         self.lock();
         true
     }
 
     fn try_lock_until(&self, _: Instant) -> bool {
-        self.lock();
-        true
+        self.try_lock_for(Duration::MAX)
     }
+}
+
+/// Drawn as part of the schedule. Loom draws nothing: it has all schedules.
+fn coin() -> bool {
+    #[cfg(shuttle)]
+    return shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.5);
+    #[cfg(loom)]
+    false
 }

@@ -1,0 +1,163 @@
+//! No lookup that begins after a revocation returned is answered by what it covered, no value
+//! goes missing, and the counters add up.
+
+use super::books::{Books, Receipt};
+use super::{Checked, ROOM_FOR_FOUR_SHARDS, below, check, store};
+use shuttle::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use velro_cache::engine::clock::ManualClock;
+use velro_cache::engine::policy::PolicyKind;
+use velro_cache::engine::{EngineConfig, NewEntry, keys};
+use velro_cache::invalidation::Pattern;
+
+const THREADS: usize = 3;
+const OPERATIONS: usize = 6;
+const KEYS: [&str; 4] =
+    ["auth:user:1:profile", "auth:user:2:profile", "auth:gen:1:user:1:access", "a:1:profile"];
+/// All spellings of a revocation by pattern: a prefix, some without a slot, one key, everything.
+const PATTERNS: [&str; 5] = ["auth:user:*", "*:profile", "auth:*:1:*", "a:1:profile", "*"];
+/// Keys that carry the tag `user:1` by their shape.
+const OF_USER_1: [usize; 2] = [0, 2];
+/// More than a shard of the smallest store can hold.
+const HUGE: usize = 1 << 20;
+
+struct World {
+    store: Checked<Receipt, true>,
+    clock: Arc<ManualClock>,
+    books: Books,
+    /// For each key: versions of the truth, and the newest one whose revocation returned.
+    truth: [AtomicU64; KEYS.len()],
+    revoked: [AtomicU64; KEYS.len()],
+}
+
+impl World {
+    fn new(max_bytes: usize, policy: PolicyKind) -> Self {
+        let mut config = EngineConfig::new(ROOM_FOR_FOUR_SHARDS, max_bytes, policy);
+        config.shards = 4;
+        // A walk lets others in after each row.
+        config.batch_size = 1;
+        let (store, clock) = store(&config);
+        let (truth, revoked) = Default::default();
+        Self { store, clock, books: Books::default(), truth, revoked }
+    }
+
+    fn operate(&self) {
+        match below(16) {
+            0..8 => self.look_up_or_load(below(KEYS.len()), 8),
+            8 => self.look_up_or_load(below(KEYS.len()), HUGE),
+            9 => {
+                let key = below(KEYS.len());
+                self.revoke(&[key], || self.store.delete(KEYS[key].as_bytes()).1.into_iter());
+            }
+            10 | 11 => {
+                let tag = keys::slot_of_tag(b"user:1");
+                self.revoke(&OF_USER_1, || self.store.invalidate_slots(&[tag]).1);
+            }
+            12 | 13 => {
+                let pattern = PATTERNS[below(PATTERNS.len())].as_bytes();
+                let compiled = Pattern::new(pattern);
+                let covers = |&key: &usize| compiled.matches(KEYS[key].as_bytes());
+                let covered: Vec<_> = (0..KEYS.len()).filter(covers).collect();
+                self.revoke(&covered, || self.store.invalidate_pattern(pattern).1);
+            }
+            14 => self.revoke(&[0, 1, 2, 3], || self.store.clear().1),
+            _ => {
+                self.clock.advance(Duration::from_secs(1));
+                self.books.left(self.store.sweep());
+            }
+        }
+    }
+
+    fn look_up_or_load(&self, key: usize, value_bytes: usize) {
+        let oldest_allowed = self.revoked[key].load(Ordering::Relaxed);
+        let name = KEYS[key].as_bytes();
+        let found = self.store.get_with(name, |value| Ok(*value), Err);
+        self.books.looked_up(found.err().flatten());
+        if let Ok(value) = found {
+            assert_eq!(value.key, key);
+            assert!(value.version >= oldest_allowed, "served after its revocation");
+            return;
+        }
+        let stamp = self.store.snapshot();
+        let version = self.truth[key].load(Ordering::Relaxed);
+        let entry = NewEntry {
+            key: name,
+            value: self.books.issue(key, version),
+            value_bytes,
+            ttl: Duration::from_secs(1 + below(3) as u64),
+            priority: 1,
+            stamp,
+            tag_slots: &[],
+        };
+        self.books.inserted(key, self.store.insert(entry));
+    }
+
+    fn revoke<G: IntoIterator<Item = Receipt>>(
+        &self,
+        covered: &[usize],
+        invalidate: impl FnOnce() -> G,
+    ) {
+        let versions: Vec<_> = covered
+            .iter()
+            .map(|&key| (key, 1 + self.truth[key].fetch_add(1, Ordering::Relaxed)))
+            .collect();
+        self.books.left(invalidate());
+        for (key, version) in versions {
+            self.revoked[key].fetch_max(version, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs all threads once. Returns how often each thing happened that must not go unnoticed.
+fn scenario(max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
+    let world = Arc::new(World::new(max_bytes, policy));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || (0..OPERATIONS).for_each(|_| world.operate()))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    world.store.validate();
+    let stats = world.store.stats();
+    world.books.balance(&stats);
+    world.books.left(world.store.clear().1);
+    world.books.balance(&world.store.stats());
+    let counters = stats.counters;
+    [
+        counters.hits,
+        counters.invalidations,
+        counters.expirations,
+        counters.stale_rejects,
+        counters.oversize_rejects,
+        stats.lock_timeouts,
+        counters.evictions,
+    ]
+}
+
+/// Runs it under all schedules and returns the sums.
+fn check_all(max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
+    let sums = Arc::new(Mutex::new([0; 7]));
+    let adding = Arc::clone(&sums);
+    check(move || {
+        let seen = scenario(max_bytes, policy);
+        let mut sums = adding.lock().unwrap();
+        sums.iter_mut().zip(seen).for_each(|(sum, seen)| *sum += seen);
+    });
+    let sums = *sums.lock().unwrap();
+    sums
+}
+
+#[test]
+fn with_room_for_everything() {
+    let [seen @ .., evictions] = check_all(1 << 20, PolicyKind::Adaptive);
+    assert!(evictions == 0 && seen.iter().all(|&sum| sum > 0), "{seen:?}");
+}
+
+#[test]
+fn with_room_for_an_entry_or_two_in_a_shard() {
+    let seen = check_all(4 * 600, PolicyKind::Lru);
+    assert!(seen.iter().all(|&sum| sum > 0), "{seen:?}");
+}
