@@ -18,14 +18,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s  %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(STAMPS)/built $(STAMPS)/demo-packages ## Set up, and see the cache at work behind a FastAPI service
 	$(BIN)/python examples/demo.py $(ARGS)
 
 .PHONY: test
-test: lint stubs test-rust test-python ## Set up, and run all tests and checks
+test: lint stubs test-rust test-interleavings test-python ## Set up, and run all tests and checks
 
 .PHONY: dev
 dev: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Set up everything for development in .venv
@@ -55,6 +55,15 @@ stubs: $(STAMPS)/built $(STAMPS)/test-packages ## Compare the hand-written stub 
 .PHONY: test-rust
 test-rust: ## Test the engine, without Python
 	cargo test
+
+# One build per model checker; cargo keeps both in one place, apart from all other builds.
+.PHONY: test-interleavings
+test-interleavings: ## Test the engine with threads in all orders, under loom and shuttle
+	@for checker in loom shuttle; do \
+	  echo "cargo test --test interleaving, under $$checker"; \
+	  RUSTFLAGS="--cfg $$checker" CARGO_TARGET_DIR=target/interleaving \
+	    cargo test --profile interleaving --test interleaving || exit 1; \
+	done
 
 .PHONY: test-python
 test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Test the package (PYTEST_ARGS="-k name")

@@ -89,7 +89,7 @@ fn check(invalidate: Step, bystander: Bystander) {
             world.get();
             revocation.join().unwrap();
             assert_ne!(world.get(), Some(true), "served after its revocation");
-            bystander.map(|bystander| bystander.join().unwrap());
+            bystander.into_iter().for_each(|bystander| bystander.join().unwrap());
             world.set(world.load());
             assert_eq!(world.get(), Some(false), "what was loaded since is kept");
         })

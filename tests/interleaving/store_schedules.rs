@@ -23,11 +23,10 @@ type Checked<V, const IMPATIENT: bool> = Store<V, ShardLock<IMPATIENT>>;
 
 fn store<V, const IMPATIENT: bool>(
     config: &EngineConfig,
-) -> (Checked<V, IMPATIENT>, Arc<ManualClock>) {
-    let clock = Arc::new(ManualClock::default());
-    let table = Arc::new(InvalidationTable::new());
-    let store = Store::new(config, Clock::Manual(Arc::clone(&clock)), table).unwrap();
-    (store, clock)
+    clock: &Arc<ManualClock>,
+    table: &Arc<InvalidationTable>,
+) -> Checked<V, IMPATIENT> {
+    Store::new(config, Clock::Manual(Arc::clone(clock)), Arc::clone(table)).unwrap()
 }
 
 /// Runs a scenario under schedules where each step is anybody's, and under schedules where

@@ -77,7 +77,7 @@ fn check(store: fn(&World, (Stamp, bool)), revoke: Step, bystander: Option<Step>
         // Who loads from now on may store.
         store(&world, world.load());
         assert_eq!(*world.shard.lock().unwrap(), Some(false));
-        bystander.map(|bystander| bystander.join().unwrap());
+        bystander.into_iter().for_each(|bystander| bystander.join().unwrap());
     });
 }
 

@@ -114,7 +114,7 @@ fn scenario() {
     let mut config = EngineConfig::new(ROOM_FOR_FOUR_SHARDS, 1 << 20, PolicyKind::Adaptive);
     config.shards = 4;
     config.batch_size = 1;
-    let store = Arc::new(store(&config).0);
+    let store = Arc::new(store(&config, &Arc::default(), &Arc::default()));
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let mut owner = Owner::new(thread, Arc::clone(&store));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use velro_cache::engine::clock::ManualClock;
 use velro_cache::engine::policy::PolicyKind;
 use velro_cache::engine::{EngineConfig, NewEntry, keys};
-use velro_cache::invalidation::Pattern;
+use velro_cache::invalidation::{InvalidationTable, Pattern, Slot};
 
 const THREADS: usize = 3;
 const OPERATIONS: usize = 6;
@@ -20,12 +20,13 @@ const KEYS: [&str; 4] =
 const PATTERNS: [&str; 5] = ["auth:user:*", "*:profile", "auth:*:1:*", "a:1:profile", "*"];
 /// Keys that carry the tag `user:1` by their shape.
 const OF_USER_1: [usize; 2] = [0, 2];
-/// More than a shard of the smallest store can hold.
+/// More than any store here can hold.
 const HUGE: usize = 1 << 20;
 
 struct World {
     store: Checked<Receipt, true>,
     clock: Arc<ManualClock>,
+    table: Arc<InvalidationTable>,
     books: Books,
     /// For each key: versions of the truth, and the newest one whose revocation returned.
     truth: [AtomicU64; KEYS.len()],
@@ -33,14 +34,15 @@ struct World {
 }
 
 impl World {
-    fn new(max_bytes: usize, policy: PolicyKind) -> Self {
+    fn new(shards: usize, max_bytes: usize, policy: PolicyKind) -> Self {
         let mut config = EngineConfig::new(ROOM_FOR_FOUR_SHARDS, max_bytes, policy);
-        config.shards = 4;
+        config.shards = shards;
         // A walk lets others in after each row.
         config.batch_size = 1;
-        let (store, clock) = store(&config);
+        let (clock, table) = Default::default();
+        let store = store(&config, &clock, &table);
         let (truth, revoked) = Default::default();
-        Self { store, clock, books: Books::default(), truth, revoked }
+        Self { store, clock, table, books: Books::default(), truth, revoked }
     }
 
     fn operate(&self) {
@@ -51,10 +53,12 @@ impl World {
                 let key = below(KEYS.len());
                 self.revoke(&[key], || self.store.delete(KEYS[key].as_bytes()).1.into_iter());
             }
-            10 | 11 => {
-                let tag = keys::slot_of_tag(b"user:1");
-                self.revoke(&OF_USER_1, || self.store.invalidate_slots(&[tag]).1);
-            }
+            10 => self.revoke(&OF_USER_1, || self.store.invalidate_slots(&[user_1()]).1),
+            // In the table alone, which does without the removal that follows.
+            11 => self.revoke(&OF_USER_1, || {
+                self.table.invalidate_slots(&[user_1()]);
+                None
+            }),
             12 | 13 => {
                 let pattern = PATTERNS[below(PATTERNS.len())].as_bytes();
                 let compiled = Pattern::new(pattern);
@@ -110,9 +114,13 @@ impl World {
     }
 }
 
+fn user_1() -> Slot {
+    keys::slot_of_tag(b"user:1")
+}
+
 /// Runs all threads once. Returns how often each thing happened that must not go unnoticed.
-fn scenario(max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
-    let world = Arc::new(World::new(max_bytes, policy));
+fn scenario(shards: usize, max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
+    let world = Arc::new(World::new(shards, max_bytes, policy));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
             let world = Arc::clone(&world);
@@ -138,26 +146,25 @@ fn scenario(max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
 }
 
 /// Runs it under all schedules and returns the sums.
-fn check_all(max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
+fn check_all(shards: usize, max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
     let sums = Arc::new(Mutex::new([0; 7]));
     let adding = Arc::clone(&sums);
     check(move || {
-        let seen = scenario(max_bytes, policy);
+        let seen = scenario(shards, max_bytes, policy);
         let mut sums = adding.lock().unwrap();
         sums.iter_mut().zip(seen).for_each(|(sum, seen)| *sum += seen);
     });
-    let sums = *sums.lock().unwrap();
-    sums
+    Arc::into_inner(sums).unwrap().into_inner().unwrap()
 }
 
 #[test]
-fn with_room_for_everything() {
-    let [seen @ .., evictions] = check_all(1 << 20, PolicyKind::Adaptive);
+fn with_room_for_everything_in_several_shards() {
+    let [seen @ .., evictions] = check_all(4, 1 << 20, PolicyKind::Adaptive);
     assert!(evictions == 0 && seen.iter().all(|&sum| sum > 0), "{seen:?}");
 }
 
 #[test]
-fn with_room_for_an_entry_or_two_in_a_shard() {
-    let seen = check_all(4 * 600, PolicyKind::Lru);
+fn with_room_for_an_entry_or_two() {
+    let seen = check_all(1, 600, PolicyKind::Lru);
     assert!(seen.iter().all(|&sum| sum > 0), "{seen:?}");
 }
