@@ -56,12 +56,12 @@ stubs: $(STAMPS)/built $(STAMPS)/test-packages ## Compare the hand-written stub 
 test-rust: ## Test the engine, without Python
 	cargo test
 
-# One build per model checker; cargo keeps both in one place, apart from all other builds.
+# A build for each model checker, apart from all others: flags make cargo build everything anew.
 .PHONY: test-interleavings
 test-interleavings: ## Test the engine with threads in all orders, under loom and shuttle
 	@for checker in loom shuttle; do \
 	  echo "cargo test --test interleaving, under $$checker"; \
-	  RUSTFLAGS="--cfg $$checker" CARGO_TARGET_DIR=target/interleaving \
+	  RUSTFLAGS="--cfg $$checker" CARGO_TARGET_DIR=target/$$checker \
 	    cargo test --profile interleaving --test interleaving || exit 1; \
 	done
 
