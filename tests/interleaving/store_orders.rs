@@ -6,9 +6,9 @@ use crate::shard_lock::ShardLock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
-use std::time::Duration;
 use velro_cache::engine::clock::{Clock, ManualClock};
 use velro_cache::engine::policy::PolicyKind;
+use velro_cache::engine::store::Place;
 use velro_cache::engine::{EngineConfig, NewEntry, Store};
 use velro_cache::invalidation::{InvalidationTable, Stamp, slots};
 
@@ -38,20 +38,27 @@ impl World {
         (self.store.snapshot(), !self.revoked.load(Ordering::Relaxed))
     }
 
-    fn set(&self, (stamp, granted): (Stamp, bool)) {
-        self.store.insert(NewEntry {
+    /// Stores where the entry was last seen, or wherever there is room. Returns where that was.
+    fn set(&self, place: Place, (stamp, granted): (Stamp, bool)) -> Place {
+        let entry = NewEntry {
             key: KEY,
             value: granted,
             value_bytes: 1,
-            ttl: Duration::from_secs(60),
+            ttl: 60_000,
             priority: 1,
             stamp,
             tag_slots: &[],
-        });
+        };
+        match self.store.overwrite_at(place, |key| **key == *KEY, entry) {
+            Ok(_) => place,
+            Err(entry) => self.store.insert(entry).place,
+        }
     }
 
-    fn get(&self) -> Option<bool> {
-        self.store.get_with(KEY, |granted| Some(*granted), |_| None)
+    fn get(&self, place: Place) -> Option<bool> {
+        self.store
+            .get_at(place, |key, _| **key == *KEY, |granted| *granted)
+            .or_else(|| self.store.get_with(KEY, |_, _, granted| Some(*granted), |_| None))
     }
 }
 
@@ -65,18 +72,25 @@ enum Bystander {
     Revokes(Step),
 }
 
-/// Runs a revocation while an entry is loaded, stored and looked up.
+/// Runs a revocation while an entry is loaded, stored and looked up: one that is new, and one
+/// that takes the place of another.
 fn check(invalidate: Step, bystander: Bystander) {
+    check_from(invalidate, bystander, |_| Place::NOWHERE);
+    check_from(invalidate, bystander, |world| world.set(Place::NOWHERE, world.load()));
+}
+
+fn check_from(invalidate: Step, bystander: Bystander, start: fn(&World) -> Place) {
     // Without a bound, the slowest of these takes a minute and finds no more.
     let (preemptions, revocations, bystander): (_, _, Option<Step>) = match bystander {
         Bystander::None => (3, 1, None),
-        Bystander::Looks => (2, 1, Some(|world| _ = world.get())),
+        Bystander::Looks => (2, 1, Some(|world| _ = world.get(Place::NOWHERE))),
         Bystander::Revokes(step) => (2, 2, Some(step)),
     };
     explore(Some(preemptions), revocations, move |stamps| {
         let stamps = stamps.clone();
         in_thread(move || {
             let world = Arc::new(World::new());
+            let place = start(&world);
             let (revoking, meanwhile) = (Arc::clone(&world), Arc::clone(&world));
             let revocation = in_thread(move || {
                 revoking.revoked.store(true, Ordering::Relaxed);
@@ -85,13 +99,13 @@ fn check(invalidate: Step, bystander: Bystander) {
             let bystander = bystander.map(|step| in_thread(move || step(&meanwhile)));
             let loaded = world.load();
             stamps.saw(loaded.0);
-            world.set(loaded);
-            world.get();
+            let place = world.set(place, loaded);
+            world.get(place);
             revocation.join().unwrap();
-            assert_ne!(world.get(), Some(true), "served after its revocation");
+            assert_ne!(world.get(place), Some(true), "served after its revocation");
             bystander.into_iter().for_each(|bystander| bystander.join().unwrap());
-            world.set(world.load());
-            assert_eq!(world.get(), Some(false), "what was loaded since is kept");
+            let place = world.set(place, world.load());
+            assert_eq!(world.get(place), Some(false), "what was loaded since is kept");
         })
         .join()
         .unwrap();

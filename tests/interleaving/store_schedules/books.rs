@@ -40,9 +40,17 @@ impl Books {
         Receipt { number, key, version }
     }
 
-    pub(super) fn looked_up(&self, left: Option<Receipt>) {
+    pub(super) fn looked_up<K>(&self, left: Option<(K, Receipt)>) {
         self.0.lock().unwrap().lookups += 1;
         self.left(left);
+    }
+
+    pub(super) fn overwrote(&self, left: Receipt) {
+        let mut pages = self.0.lock().unwrap();
+        pages.stored += 1;
+        pages.replaced += 1;
+        drop(pages);
+        self.left([((), left)]);
     }
 
     pub(super) fn inserted(&self, key: usize, inserted: Inserted<Receipt>) {
@@ -65,15 +73,15 @@ impl Books {
                 1
             }
         };
-        let of_same_key = inserted.garbage.iter().filter(|left| left.key == key).count();
+        let of_same_key = inserted.garbage.iter().filter(|(_, left)| left.key == key).count();
         pages.replaced += (of_same_key - refused) as u64;
         drop(pages);
         self.left(inserted.garbage);
     }
 
-    pub(super) fn left(&self, values: impl IntoIterator<Item = Receipt>) {
+    pub(super) fn left<K>(&self, entries: impl IntoIterator<Item = (K, Receipt)>) {
         let mut pages = self.0.lock().unwrap();
-        for value in values {
+        for (_, value) in entries {
             assert!(pages.inside.remove(&value.number), "a value came out twice");
         }
     }
@@ -87,7 +95,7 @@ impl Books {
         assert_eq!(counters.stale_rejects, pages.stale);
         assert_eq!(counters.oversize_rejects, pages.oversize);
         // A wait given up is a lookup that was not counted, or a value that was not stored.
-        let answered = counters.hits + counters.misses;
+        let answered = counters.hits() + counters.misses();
         assert_eq!(answered + stats.lock_timeouts, pages.lookups + pages.busy);
         let counted_out = counters.evictions + counters.expirations + counters.invalidations;
         assert_eq!(pages.stored, stats.entries as u64 + counted_out + pages.replaced);

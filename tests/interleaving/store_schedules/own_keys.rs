@@ -6,7 +6,6 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::thread;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use velro_cache::engine::policy::PolicyKind;
 use velro_cache::engine::{EngineConfig, NewEntry, Outcome, keys};
 use velro_cache::invalidation::slots;
@@ -65,7 +64,10 @@ impl Owner {
             7 => {
                 let expected = self.model.remove(&number);
                 let deleted = self.store.delete(name.as_bytes());
-                assert_eq!(deleted, (expected.is_some(), expected));
+                assert_eq!(
+                    (deleted.0, deleted.1.map(|left| left.1)),
+                    (expected.is_some(), expected)
+                );
                 self.invalidated.push(number);
             }
             8 => {
@@ -86,7 +88,7 @@ impl Owner {
 
     fn check_lookup(&self, number: usize) {
         let name = key(self.thread, number);
-        let found = self.store.get_with(name.as_bytes(), |value| Some(*value), |_| None);
+        let found = self.store.get_with(name.as_bytes(), |_, _, value| Some(*value), |_| None);
         assert_eq!(found, self.model.get(&number).copied());
         assert_eq!(self.store.contains(name.as_bytes()), found.is_some());
     }
@@ -96,7 +98,7 @@ impl Owner {
             key: name.as_bytes(),
             value,
             value_bytes: 8,
-            ttl: Duration::from_secs(60),
+            ttl: 60_000,
             priority: 1,
             stamp,
             tag_slots: &[keys::slot_of_tag(tag(self.thread).as_bytes())],

@@ -4,11 +4,12 @@
 use super::books::{Books, Receipt};
 use super::{Checked, ROOM_FOR_FOUR_SHARDS, below, check, store};
 use shuttle::thread;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use velro_cache::engine::clock::ManualClock;
 use velro_cache::engine::policy::PolicyKind;
+use velro_cache::engine::store::Place;
 use velro_cache::engine::{EngineConfig, NewEntry, keys};
 use velro_cache::invalidation::{InvalidationTable, Pattern, Slot};
 
@@ -31,6 +32,8 @@ struct World {
     /// For each key: versions of the truth, and the newest one whose revocation returned.
     truth: [AtomicU64; KEYS.len()],
     revoked: [AtomicU64; KEYS.len()],
+    /// For each key: where it was last seen. All begin with the place of one of them.
+    places: [AtomicU32; KEYS.len()],
 }
 
 impl World {
@@ -41,8 +44,8 @@ impl World {
         config.batch_size = 1;
         let (clock, table) = Default::default();
         let store = store(&config, &clock, &table);
-        let (truth, revoked) = Default::default();
-        Self { store, clock, table, books: Books::default(), truth, revoked }
+        let (books, truth, revoked, places) = Default::default();
+        Self { store, clock, table, books, truth, revoked, places }
     }
 
     fn operate(&self) {
@@ -76,10 +79,7 @@ impl World {
 
     fn look_up_or_load(&self, key: usize, value_bytes: usize) {
         let oldest_allowed = self.revoked[key].load(Ordering::Relaxed);
-        let name = KEYS[key].as_bytes();
-        let found = self.store.get_with(name, |value| Ok(*value), Err);
-        self.books.looked_up(found.err().flatten());
-        if let Ok(value) = found {
+        if let Some(value) = self.look_up(key) {
             assert_eq!(value.key, key);
             assert!(value.version >= oldest_allowed, "served after its revocation");
             return;
@@ -87,18 +87,60 @@ impl World {
         let stamp = self.store.snapshot();
         let version = self.truth[key].load(Ordering::Relaxed);
         let entry = NewEntry {
-            key: name,
+            key: KEYS[key].as_bytes(),
             value: self.books.issue(key, version),
             value_bytes,
-            ttl: Duration::from_secs(1 + below(3) as u64),
+            ttl: 1_000 * (1 + below(3) as u64),
             priority: 1,
             stamp,
             tag_slots: &[],
         };
-        self.books.inserted(key, self.store.insert(entry));
+        match self.store.overwrite_at(self.place(key), |kept| is(key, kept), entry) {
+            Ok(replaced) => self.books.overwrote(replaced.unwrap()),
+            Err(entry) => {
+                let inserted = self.store.insert(entry);
+                self.remember(key, inserted.place);
+                self.books.inserted(key, inserted);
+            }
+        }
     }
 
-    fn revoke<G: IntoIterator<Item = Receipt>>(
+    /// Where it was last seen, then everywhere.
+    fn look_up(&self, key: usize) -> Option<Receipt> {
+        let found = self.store.get_at(self.place(key), |kept, _| is(key, kept), |value| *value);
+        if found.is_some() {
+            self.books.looked_up::<()>(None);
+            return found;
+        }
+        let found = self.store.get_with(
+            KEYS[key].as_bytes(),
+            |place, _, value| {
+                self.remember(key, place);
+                Ok(*value)
+            },
+            Err,
+        );
+        match found {
+            Ok(value) => {
+                self.books.looked_up::<()>(None);
+                Some(value)
+            }
+            Err(left) => {
+                self.books.looked_up(left);
+                None
+            }
+        }
+    }
+
+    fn place(&self, key: usize) -> Place {
+        Place::from_bits(self.places[key].load(Ordering::Relaxed))
+    }
+
+    fn remember(&self, key: usize, place: Place) {
+        self.places[key].store(place.to_bits(), Ordering::Relaxed);
+    }
+
+    fn revoke<G: IntoIterator<Item = (Box<[u8]>, Receipt)>>(
         &self,
         covered: &[usize],
         invalidate: impl FnOnce() -> G,
@@ -112,6 +154,10 @@ impl World {
             self.revoked[key].fetch_max(version, Ordering::Relaxed);
         }
     }
+}
+
+fn is(key: usize, kept: &[u8]) -> bool {
+    kept == KEYS[key].as_bytes()
 }
 
 fn user_1() -> Slot {
@@ -135,7 +181,7 @@ fn scenario(shards: usize, max_bytes: usize, policy: PolicyKind) -> [u64; 7] {
     world.books.balance(&world.store.stats());
     let counters = stats.counters;
     [
-        counters.hits,
+        counters.hits(),
         counters.invalidations,
         counters.expirations,
         counters.stale_rejects,
