@@ -50,8 +50,14 @@ impl World {
 
     fn operate(&self) {
         match below(16) {
-            0..8 => self.look_up_or_load(below(KEYS.len()), 8),
-            8 => self.look_up_or_load(below(KEYS.len()), HUGE),
+            0..6 => {
+                let key = below(KEYS.len());
+                if !self.look_up(key) {
+                    self.load(key, 8);
+                }
+            }
+            6 | 7 => self.load(below(KEYS.len()), 8),
+            8 => self.load(below(KEYS.len()), HUGE),
             9 => {
                 let key = below(KEYS.len());
                 self.revoke(&[key], || self.store.delete(KEYS[key].as_bytes()).1.into_iter());
@@ -77,13 +83,16 @@ impl World {
         }
     }
 
-    fn look_up_or_load(&self, key: usize, value_bytes: usize) {
+    /// Whether an answer was found.
+    fn look_up(&self, key: usize) -> bool {
         let oldest_allowed = self.revoked[key].load(Ordering::Relaxed);
-        if let Some(value) = self.look_up(key) {
-            assert_eq!(value.key, key);
-            assert!(value.version >= oldest_allowed, "served after its revocation");
-            return;
-        }
+        let Some(value) = self.find(key) else { return false };
+        assert_eq!(value.key, key);
+        assert!(value.version >= oldest_allowed, "served after its revocation");
+        true
+    }
+
+    fn load(&self, key: usize, value_bytes: usize) {
         let stamp = self.store.snapshot();
         let version = self.truth[key].load(Ordering::Relaxed);
         let entry = NewEntry {
@@ -105,8 +114,8 @@ impl World {
         }
     }
 
-    /// Where it was last seen, then everywhere.
-    fn look_up(&self, key: usize) -> Option<Receipt> {
+    /// Looks where it was last seen, then everywhere.
+    fn find(&self, key: usize) -> Option<Receipt> {
         let found = self.store.get_at(self.place(key), |kept, _| is(key, kept), |value| *value);
         if found.is_some() {
             self.books.looked_up::<()>(None);
