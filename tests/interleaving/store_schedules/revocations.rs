@@ -65,11 +65,11 @@ impl World {
             }
             10 => self.revoke(&OF_USER_1, || self.store.invalidate_slots(&[user_1()]).1),
             // In the table alone, which does without the removal that follows.
-            11 => self.revoke(&OF_USER_1, || {
+            11 | 12 => self.revoke(&OF_USER_1, || {
                 self.table.invalidate_slots(&[user_1()]);
                 None
             }),
-            12 | 13 => {
+            13 => {
                 let pattern = PATTERNS[below(PATTERNS.len())].as_bytes();
                 let compiled = Pattern::new(pattern);
                 let covers = |&key: &usize| compiled.matches(KEYS[key].as_bytes());
