@@ -14,7 +14,7 @@ use velro_cache::engine::{EngineConfig, Store};
 use velro_cache::invalidation::InvalidationTable;
 
 /// Drawn for each scenario, once of each kind.
-const SCHEDULES: usize = 20_000;
+const SCHEDULES: usize = 10_000;
 
 /// Lowest number of entries for which the engine makes four shards.
 const ROOM_FOR_FOUR_SHARDS: usize = 1024;
