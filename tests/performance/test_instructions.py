@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import counted
 import pytest
-
-from tests.performance import counted
 
 MOST_PERCENT_ABOVE = 5
 

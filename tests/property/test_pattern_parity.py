@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import warnings
 
 from hypothesis import example, given
@@ -52,9 +51,9 @@ def is_a_collision(too_many: set[str], pattern: str) -> bool:
 
     That is the documented price of an invalidation in constant time, and rare.
     """
-    parents = {key.rpartition(":")[0] for key in too_many}
-    common = os.path.commonprefix([f"{parent}:" for parent in parents])
-    return pattern.endswith(":*") and ":" in common[1:]
+    parents = [key.split(":")[:-1] for key in too_many]
+    shared = [names for names in zip(*parents, strict=False) if len(set(names)) == 1]
+    return pattern.endswith(":*") and bool(shared)
 
 
 @given(related())

@@ -50,12 +50,25 @@ SCENARIOS: Final = (
         "hashes the bytes itself. *Net* leaves the cost of building the string out.",
         lookups.hit_fresh,
     ),
+    Scenario(
+        "hit_flat_dict",
+        "Hit, a dict of six fields as value",
+        "velro-cache hands out a copy that the caller may change; all others hand out the stored "
+        "dict itself.",
+        lookups.hit_flat_dict,
+    ),
     Scenario("miss", "Miss", "1,000 keys that are not there.", lookups.miss),
     Scenario(
         "set_new",
         "Store new keys",
         "5,000 new keys into a cache of 10,000 that was just cleared; growing is included.",
         stores.set_new,
+    ),
+    Scenario(
+        "set_tags",
+        "Store new keys with four tags",
+        "As above, with four tags for each key where a cache has tags.",
+        stores.set_tags,
     ),
     Scenario(
         "overwrite",

@@ -186,6 +186,21 @@ def generation_access(
         "grants" if grants else "ids", lambda member: member.generation_access
     )
     questions = []
+    if not grants:
+        # What a lookup costs that needs no key built.
+        by_user = {user: value for (user, _generation), value in table.items()}
+        questions.append(
+            question(
+                context.runner,
+                "dict-key",
+                "store.get(user)",
+                {"store": {str(user): value for user, value in by_user.items()}},
+                target=TARGET,
+                rows=rows,
+                expected=[table[pair] for pair in rows],
+                unwrap=_same,
+            )
+        )
     for contestant in contestants:
         contestant.open(CAPACITY, str)
         for (user, generation), value in table.items():
@@ -212,6 +227,7 @@ def generation_access(
         {item.slug: item.title for item in contestants}
         | {
             "dict": 'plain dict, `get(f"…")` (the yardstick)',
+            "dict-key": "plain dict, `get` of one text",
             "cachebox-lru": 'cachebox LRU, `get(f"…")`',
             "velro": "**velro-cache** `get_generation_access`",
         },

@@ -155,3 +155,25 @@ def miss(context: Context) -> Outcome:
     stored = data.rows(KEYS)
     absent = _keys(data.shuffles(data.rows(KEYS), SHUFFLES))
     return lookup(context, "miss", stored=stored, rows=absent, expected=[MISSING] * len(absent))
+
+
+def hit_flat_dict(context: Context) -> Outcome:
+    """Look up dicts of six fields, which some hand out as copies."""
+    data = Workload.seeded(10)
+    stored: list[Any] = [
+        (
+            key,
+            {
+                "user_id": key.split(":")[2],
+                "granted": True,
+                "role": "editor",
+                "level": number,
+                "team": None,
+                "expires_at": 1_900_000_000.0,
+            },
+            tags,
+        )
+        for number, (key, _value, tags) in enumerate(data.rows(KEYS))
+    ]
+    rows = data.shuffles(stored, SHUFFLES)
+    return lookup(context, "hit_flat_dict", stored=stored, rows=_keys(rows), expected=_values(rows))

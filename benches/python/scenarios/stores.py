@@ -123,6 +123,22 @@ def set_new(context: Context) -> Outcome:
     )
 
 
+def set_tags(context: Context) -> Outcome:
+    """Store keys that are not there, with four tags each."""
+    rows = [
+        (key, value, ("auth", "profile", f"user:{number}", f"team:{number // 20}"))
+        for number, (key, value, _tags) in enumerate(Workload.seeded(11).rows(CAPACITY // 2))
+    ]
+    return store(
+        context,
+        "set_tags",
+        before=(),
+        batch=lambda number: rows,
+        prepare=lambda contestant, number: contestant.clear(rows),
+        keeps_all=True,
+    )
+
+
 def overwrite(context: Context) -> Outcome:
     """Store other values under keys that are there."""
     data = Workload.seeded(5)
