@@ -3,7 +3,7 @@
 //! `tests/interleaving` runs the product's own code through every order of steps.
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{AtomicU64, Mutex, Ordering, Slots};
+pub(crate) use modelled::{AtomicU64, Mutex, Ordering, Slots, slots};
 pub(crate) use parking_lot::RawMutex;
 #[cfg(feature = "python")]
 pub(crate) use parking_lot::RwLock;
@@ -22,6 +22,12 @@ pub(crate) type ShardGuard<'a, L, T> = lock_api::MutexGuard<'a, L, T>;
 /// The slots of an invalidation table.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) type Slots = Box<[AtomicU64]>;
+
+/// So many slots, all zero; memory that nobody has touched is not taken yet.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn slots(count: usize) -> Slots {
+    bytemuck::zeroed_slice_box(count)
+}
 
 #[cfg(any(loom, shuttle))]
 mod modelled {
@@ -59,9 +65,8 @@ mod modelled {
         }
     }
 
-    impl FromIterator<AtomicU64> for Slots {
-        fn from_iter<I: IntoIterator<Item = AtomicU64>>(slots: I) -> Self {
-            Self(slots.into_iter().take(Self::PLACES).collect())
-        }
+    pub(crate) fn slots(count: usize) -> Slots {
+        let all = std::iter::repeat_with(|| AtomicU64::new(0));
+        Slots(all.take(count.min(Slots::PLACES)).collect())
     }
 }

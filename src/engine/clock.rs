@@ -49,7 +49,7 @@ impl ManualClock {
 
 impl Clock {
     /// The time now.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {

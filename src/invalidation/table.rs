@@ -14,7 +14,7 @@
 
 use super::pattern_log::PatternLog;
 use super::slots::{SLOT_COUNT, Slot};
-use crate::sync::{AtomicU64, Mutex, Ordering, Slots};
+use crate::sync::{self, AtomicU64, Mutex, Ordering, Slots};
 
 /// A reading of the invalidation clock, taken before a value is loaded.
 pub type Stamp = u64;
@@ -41,7 +41,7 @@ impl InvalidationTable {
         Self {
             clock: AtomicU64::new(1),
             floor: AtomicU64::new(0),
-            slots: std::iter::repeat_with(|| AtomicU64::new(0)).take(SLOT_COUNT as usize).collect(),
+            slots: sync::slots(SLOT_COUNT as usize),
             patterns: Mutex::new(PatternLog::new()),
         }
     }

@@ -118,7 +118,7 @@ impl CachedValue {
 
     /// Lets go of it. For where PyO3 does not know that we are attached; it would put the dropping
     /// off for as long as it does not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release(self, py: Python<'_>) {
         match self {
             Self::Shared(object) | Self::Opaque(object) => drop(object.into_bound(py)),

@@ -187,16 +187,16 @@ def generation_access(
     )
     questions = []
     if not grants:
-        # What a lookup costs that needs no key built.
-        by_user = {user: value for (user, _generation), value in table.items()}
+        # What a lookup costs whose key is there already, as one text.
+        texts = {user: str(user) for user, _generation in table}
         questions.append(
             question(
                 context.runner,
                 "dict-key",
                 "store.get(user)",
-                {"store": {str(user): value for user, value in by_user.items()}},
+                {"store": {texts[user]: value for (user, _generation), value in table.items()}},
                 target=TARGET,
-                rows=rows,
+                rows=[(texts[user], generation) for user, generation in rows],
                 expected=[table[pair] for pair in rows],
                 unwrap=_same,
             )

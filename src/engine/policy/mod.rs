@@ -121,8 +121,14 @@ impl Policy {
     }
 
     /// An entry was set and has its place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_set(&mut self, id: RowId, rows: &impl Residents) {
+        if !matches!(self, Self::Adaptive(_)) {
+            self.note(id, rows);
+        }
+    }
+
+    fn note(&mut self, id: RowId, rows: &impl Residents) {
         match self {
             Self::Adaptive(_) => {}
             Self::Lru(heap) => heap.on_set(id, rows),
