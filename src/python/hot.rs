@@ -195,7 +195,7 @@ unsafe extern "C" fn get_typed<const KIND: usize>(
             Some(ids) => ids,
             None => bind_ids(&call, kind)?,
         };
-        match typed::find(inner, kind, ids)? {
+        match typed::find::<KIND>(inner, ids)? {
             Some(value) => pair(value, true),
             None => pair(or_none(py, None), false),
         }

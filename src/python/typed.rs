@@ -59,11 +59,11 @@ pub(super) fn push_id(
 
 /// Looks an entry up by its kind and ids. `None`: a miss.
 #[inline(always)]
-pub(super) fn find<'py>(
+pub(super) fn find<'py, const KIND: usize>(
     inner: &Inner,
-    kind: &KeyKind,
     ids: [Option<Argument<'_, 'py>>; 2],
 ) -> Result<Option<Bound<'py, PyAny>>, Raised> {
+    let kind = const { KINDS[KIND] };
     let [Some(first), second] = ids else { return Err(Raised) };
     let py = first.py();
     let hint = match (PlainId::new(kind, 0, first), second) {
@@ -75,8 +75,9 @@ pub(super) fn find<'py>(
         Some((one, two)) => {
             let (one, two) = (one.bytes(), two.as_ref().map_or(&b""[..], PlainId::bytes));
             let hint = Hint::of_parts([memo::gist(one), memo::gist(two)]);
-            let found =
-                lookup::recall_composite(py, inner, hint, |key| is_made_of(key, kind, [one, two]));
+            let found = lookup::recall_composite(py, inner, hint, |key| {
+                is_made_of::<KIND>(key, [one, two])
+            });
             if let Some(value) = found.take(py) {
                 return value.map(Some);
             }
@@ -127,9 +128,10 @@ impl<'a> PlainId<'a> {
 /// Whether a key is just the one that a kind makes of these plain ids. The parts that are known
 /// when this is compiled need no loop, and no call to be compared.
 #[inline(always)]
-fn is_made_of(key: &[u8], kind: &KeyKind, ids: [&[u8]; 2]) -> bool {
-    let rest = after(key, kind.literals[0], ids[0]);
-    match kind.literals {
+fn is_made_of<const KIND: usize>(key: &[u8], ids: [&[u8]; 2]) -> bool {
+    let literals = const { KINDS[KIND].literals };
+    let rest = after(key, literals[0], ids[0]);
+    match literals {
         [_, last] => rest == Some(last.as_bytes()),
         [_, middle, last] => {
             rest.and_then(|rest| after(rest, middle, ids[1])) == Some(last.as_bytes())

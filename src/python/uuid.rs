@@ -121,9 +121,12 @@ fn digits(number: &Bound<'_, PyInt>) -> Option<u128> {
         let first = number.as_ptr().cast::<u8>().add(size_of::<Head>()).cast::<u32>();
         std::slice::from_raw_parts(first, count)
     };
-    // The fifth digit of a number of 128 bits has eight bits.
-    let fits = count < MOST_DIGITS || digits[MOST_DIGITS - 1] < 1 << 8;
-    fits.then(|| {
-        digits.iter().rev().fold(0, |bits, &digit| (bits << BITS_PER_DIGIT) | u128::from(digit))
-    })
+    if let &[a, b, c, d, e] = digits {
+        let [a, b, c, d, e] = [a, b, c, d, e].map(u64::from);
+        let (low, high) = (a | (b << 30) | (c << 60), (c >> 4) | (d << 26) | (e << 56));
+        // The fifth digit of a number of 128 bits has eight bits.
+        return (e < 1 << 8).then_some((u128::from(high) << 64) | u128::from(low));
+    }
+    let fold = |bits, &digit: &u32| (bits << BITS_PER_DIGIT) | u128::from(digit);
+    Some(digits.iter().rev().fold(0, fold))
 }
