@@ -15,7 +15,7 @@ use crate::invalidation::{InvalidationTable, Stamp};
 use hashbrown::HashTable;
 
 /// Rows looked at for outdated ones before a good one is evicted.
-const OUTDATED_LOOKS: usize = 4;
+const OUTDATED_LOOKS: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Shard<V, K> {
@@ -120,7 +120,6 @@ impl<V, K> Residents for Rows<V, K> {
             usage: row.usage,
             priority: row.terms.priority(),
             weight: row.weight,
-            hash: row.hash,
             deadline: row.terms.deadline(),
         })
     }
@@ -430,7 +429,7 @@ impl<V, K: StoredKey> Shard<V, K> {
             let removed = match self.outdated_row(now, table) {
                 Some((id, why)) => self.remove(id, why),
                 None => {
-                    let pressure = Pressure { now: self.requests, by_bytes };
+                    let pressure = Pressure { by_bytes };
                     let Some(victim) = self.policy.victim(&self.rows, pressure) else { return };
                     self.remove(victim, Leaving::Evicted)
                 }
@@ -467,14 +466,14 @@ impl<V, K: StoredKey> Shard<V, K> {
         match why {
             Leaving::Evicted => {
                 self.counters.evictions += 1;
-                self.policy.on_evict(row.hash, row.usage, self.requests);
+                self.policy.on_evict(row.hash, row.usage);
                 return Some((row.key, row.value));
             }
             Leaving::Expired => self.counters.expirations += 1,
             Leaving::Invalidated => self.counters.invalidations += 1,
             Leaving::Replaced => {}
         }
-        self.policy.on_remove(row.usage, self.requests);
+        self.policy.on_remove();
         Some((row.key, row.value))
     }
 

@@ -19,19 +19,19 @@ const RECENCY: u64 = (1 << RECENCY_BITS) - 1;
 
 #[inline]
 pub(super) fn on_use(usage: &mut Usage, now: u64) {
-    let uses = ((usage.0 >> RECENCY_BITS) + 1).min(MOST_USES);
-    usage.0 = (uses << RECENCY_BITS) | (now & RECENCY);
+    let uses = ((usage.word() >> RECENCY_BITS) + 1).min(MOST_USES);
+    *usage = Usage::from_word((uses << RECENCY_BITS) | (now & RECENCY));
 }
 
 /// A new value has not been used yet.
 pub(super) fn on_overwrite(usage: &mut Usage, now: u64) {
-    usage.0 = 0;
+    *usage = Usage::from_word(0);
     on_use(usage, now);
 }
 
 impl Rank for Lfu {
     fn rank(&self, entry: &Resident) -> u64 {
-        let uses = (entry.usage.0 >> RECENCY_BITS) * u64::from(entry.priority.max(1));
-        (uses.min(MOST_USES) << RECENCY_BITS) | (entry.usage.0 & RECENCY)
+        let uses = (entry.usage.word() >> RECENCY_BITS) * u64::from(entry.priority.max(1));
+        (uses.min(MOST_USES) << RECENCY_BITS) | (entry.usage.word() & RECENCY)
     }
 }

@@ -20,12 +20,12 @@ impl Lru {
 
 #[inline]
 pub(super) fn on_use(usage: &mut Usage, now: u64) {
-    usage.0 = now;
+    *usage = Usage::from_word(now);
 }
 
 impl Rank for Lru {
     fn rank(&self, entry: &Resident) -> u64 {
         let levels = u64::from(entry.priority.saturating_sub(1));
-        entry.usage.0 + levels * self.requests_per_level
+        entry.usage.word() + levels * self.requests_per_level
     }
 }

@@ -4,7 +4,7 @@
 //! thinking happens when room is needed.
 //!
 //! * [`lru`], [`lfu`], [`ttl`] — exact, over a heap that catches up lazily ([`lazy_heap`]);
-//! * [`adaptive`] — learns from the accesses what is worth keeping.
+//! * [`adaptive`] — learns from what became of entries what is worth keeping.
 
 pub(super) mod adaptive;
 mod lazy_heap;
@@ -13,6 +13,7 @@ mod lru;
 mod ttl;
 
 use adaptive::Adaptive;
+pub(super) use adaptive::Usage;
 use lazy_heap::LazyHeap;
 use serde::Deserialize;
 
@@ -33,20 +34,15 @@ pub enum PolicyKind {
 /// Number of a row within its shard.
 pub(super) type RowId = u32;
 
-/// What a policy notes in each row; every policy has its own idea of what the bits mean.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage(pub(super) u64);
-
 /// What a policy is told about an entry that is there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resident {
+    /// What the policy noted in its row. Every policy has its own idea of what the bits mean.
     pub(super) usage: Usage,
     /// Weight on survival, 1 to 10.
     pub(super) priority: u8,
     /// Bytes.
     pub(super) weight: u32,
-    #[expect(dead_code, reason = "for the adaptive policy")]
-    pub(super) hash: u32,
     /// Milliseconds on the engine's clock.
     pub(super) deadline: u64,
 }
@@ -62,8 +58,6 @@ pub(super) trait Residents {
 /// What a victim is chosen for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pressure {
-    /// Number of the current request.
-    pub(super) now: u64,
     /// Whether bytes are short, not just entries: then a heavy entry is a better victim.
     pub(super) by_bytes: bool,
 }
@@ -100,9 +94,9 @@ impl Policy {
 
     /// An entry is about to be set under a key that is not there.
     pub(super) fn on_insert(&mut self, hash: u32, now: u64) -> Usage {
-        let mut usage = Usage::default();
+        let mut usage = Usage::from_word(0);
         match self {
-            Self::Adaptive(policy) => usage = policy.on_insert(hash, now as u32),
+            Self::Adaptive(policy) => usage = policy.on_insert(hash),
             Self::Lru(_) => lru::on_use(&mut usage, now),
             Self::Lfu(_) => lfu::on_use(&mut usage, now),
             Self::Ttl(_) => {}
@@ -113,7 +107,7 @@ impl Policy {
     /// An entry is about to be set under a key that is there.
     pub(super) fn on_overwrite(&mut self, usage: &mut Usage, now: u64) {
         match self {
-            Self::Adaptive(policy) => policy.on_overwrite(usage, now as u32),
+            Self::Adaptive(policy) => policy.on_overwrite(usage),
             Self::Lru(_) => lru::on_use(usage, now),
             Self::Lfu(_) => lfu::on_overwrite(usage, now),
             Self::Ttl(_) => {}
@@ -148,16 +142,16 @@ impl Policy {
     }
 
     /// An entry left because the policy chose it.
-    pub(super) fn on_evict(&mut self, hash: u32, usage: Usage, now: u64) {
+    pub(super) fn on_evict(&mut self, hash: u32, usage: Usage) {
         if let Self::Adaptive(policy) = self {
-            policy.on_evict(hash, usage, now as u32);
+            policy.on_evict(hash, usage);
         }
     }
 
     /// An entry left for another reason.
-    pub(super) fn on_remove(&mut self, usage: Usage, now: u64) {
+    pub(super) fn on_remove(&mut self) {
         if let Self::Adaptive(policy) = self {
-            policy.on_remove(usage, now as u32);
+            policy.on_remove();
         }
     }
 
