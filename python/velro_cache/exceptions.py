@@ -10,7 +10,7 @@
     ├── UncacheableArgumentError (TypeError)   a call argument that cannot be keyed safely
     ├── CacheStoppedError (RuntimeError)       used after stop()
     ├── LoaderTimeoutError (TimeoutError)      a load took longer than it may
-    ├── LoaderRecursionError (RuntimeError)    a loader asked for the key it is loading
+    ├── LoaderRecursionError (RuntimeError)    loads that would wait for themselves, or without end
     ├── LoaderCancelledError (RuntimeError)    a loader was cancelled from within
     └── AuthorizationUnavailable (RuntimeError)   nobody there to ask: neither allow nor deny
 
@@ -76,7 +76,7 @@ class LoaderTimeoutError(VelroCacheError, TimeoutError):
 
 
 class LoaderRecursionError(VelroCacheError, RuntimeError):
-    """A loader asked the cache for the very key it is loading: it would wait for itself."""
+    """A loader asked, itself or through others, for the very key it is loading, or without end."""
 
 
 class LoaderCancelledError(VelroCacheError, RuntimeError):

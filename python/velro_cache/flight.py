@@ -47,6 +47,7 @@ class Flight:
         "future",
         "key",
         "loop",
+        "outer",
         "overdue_at",
         "owner",
         "refresh",
@@ -71,6 +72,7 @@ class Flight:
         self.refresh = refresh
         self.overdue_at = end_of(timeout_seconds)
         self.runner: object = None
+        self.outer: Flight | None = None
         self.waits_for: Flight | None = None
         self._traceback: TracebackType | None = None
         self.future: concurrent.futures.Future[LoadedValue] = concurrent.futures.Future()
@@ -132,20 +134,41 @@ def end_of(timeout_seconds: float | None) -> float:
     return math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
 
 
-_chain: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
-    "velro_cache_flights_served", default=()
+_innermost: contextvars.ContextVar[Flight | None] = contextvars.ContextVar(
+    "velro_cache_flight_served", default=None
 )
+"""The flight whose loader is running here; those outside of it follow."""
+
+_LONGEST_CHAIN = 1000
+"""As many as calls of functions may nest by default, and for the same reason."""
+
+
+def _chain() -> list[Flight]:
+    """The flights served here that have not ended, the innermost first."""
+    chain = []
+    flight = _innermost.get()
+    while flight is not None:
+        if not flight.future.done():
+            chain.append(flight)
+        flight = flight.outer
+    return chain
 
 
 @contextlib.contextmanager
 def serving(flight: Flight) -> Iterator[None]:
     """Mark what runs inside as the loader of a flight."""
     flight.runner = _runner()
-    token = _chain.set((*_chain.get(), flight))
+    outer = _innermost.get()
+    # One that has ended is not waited for any more. It may have started what runs here, which may
+    # start the next one, and so on for ever.
+    while outer is not None and outer.future.done():
+        outer = outer.outer
+    flight.outer = outer
+    token = _innermost.set(flight)
     try:
         yield
     finally:
-        _chain.reset(token)
+        _innermost.reset(token)
 
 
 @contextlib.contextmanager
@@ -156,17 +179,19 @@ def waiting_for(flight: Flight) -> Iterator[None]:
         flight: The flight, led by this very caller or by another one.
 
     Raises:
-        LoaderRecursionError: They would wait for each other.
+        LoaderRecursionError: They would wait for each other, or loads within loads have no end.
     """
-    chain = tuple(served for served in _chain.get() if not served.future.done())
+    chain = _chain()
     # A task that a loader has started inherits the chain. The loader may or may not wait for it;
     # an error at once is better than waiting to find out.
     if any(served.owner is flight.owner and served.key == flight.key for served in chain):
         raise LoaderRecursionError("a loader, or a task it started, asked for the key it loads")
-    if not chain or chain[-1].runner != _runner():
+    if len(chain) >= _LONGEST_CHAIN:
+        raise LoaderRecursionError(f"{_LONGEST_CHAIN} loaders wait for one another")
+    if not chain or chain[0].runner != _runner():
         yield
         return
-    waiter = chain[-1]
+    waiter = chain[0]
     # Noted before looking: of two that begin to wait for each other, one at least sees it.
     waiter.waits_for = flight
     try:
@@ -179,9 +204,6 @@ def waiting_for(flight: Flight) -> Iterator[None]:
         yield
     finally:
         waiter.waits_for = None
-
-
-_LONGEST_CHAIN = 1000
 
 
 def _runner() -> object:

@@ -15,6 +15,9 @@ T = TypeVar("T")
 _MISS: Final = object()
 _CONFIGURED: Final[Any] = object()
 
+_text: Final = str.__str__
+"""The text a key holds, whatever its class makes of comparing and hashing it."""
+
 
 class LoadingCache(TypedEntries):
     """A store that loads what it does not have, once for everybody who asks.
@@ -101,6 +104,7 @@ class LoadingCache(TypedEntries):
         """
         timeout = self._timeout(load_timeout_seconds)
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
+        key = _text(key)
         return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh))
 
     @overload
@@ -218,6 +222,7 @@ class LoadingCache(TypedEntries):
         """
         timeout = self._timeout(load_timeout_seconds)
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
+        key = _text(key)
         return cast("T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh))
 
     def _timeout(self, asked: float | None) -> float | None:

@@ -4,6 +4,7 @@
 
 use super::clock::PyManualClock;
 use super::errors::ConfigError;
+use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::inner::{About, Inner, Seconds, Settings};
 use super::prepared::PreparedEntry;
 use super::raw::Raised;
@@ -109,7 +110,8 @@ impl CacheCore {
             inner.loads.supersede(&key);
         }
         let ticket = inner.loads.begin(&key);
-        Ok(PreparedEntry { cache: slf.clone().unbind(), ticket, ttl, priority, tag_slots })
+        let cache = DroppedGuarded::new(slf.clone().unbind());
+        Ok(PreparedEntry { cache, ticket, ttl, priority, tag_slots })
     }
 
     /// Remove one entry.
@@ -123,6 +125,7 @@ impl CacheCore {
     /// Consistency: loads of this key that are under way will not be stored.
     fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.inner.check_open()?;
+        let _guard = ExitGuard::hold();
         let bytes = text::key(key)?;
         let (live, removed) = self.inner.store.delete(&bytes);
         drop(removed);
@@ -160,6 +163,7 @@ impl CacheCore {
         keys: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         refuse_bare_text(keys, "keys")?;
+        let _guard = ExitGuard::hold();
         let found = PyDict::new(py);
         for key in keys.try_iter()? {
             let key = key?;
@@ -188,12 +192,13 @@ impl CacheCore {
     #[pyo3(signature = (mapping, ttl=None, tags=None, priority=1, *, stamp=None))]
     fn set_many(
         &self,
-        mapping: &Bound<'_, PyMapping>,
+        mapping: &Bound<'_, PyAny>,
         ttl: Option<Seconds>,
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         stamp: Option<Stamp>,
     ) -> PyResult<usize> {
+        let _guard = ExitGuard::hold();
         let stamp = self.inner.checked_stamp(stamp)?;
         let ttl = self.inner.life(ttl, Life::Default)?;
         let priority = checked_priority(priority)?;
@@ -201,8 +206,9 @@ impl CacheCore {
         if let Some(tags) = tags {
             text::push_tag_slots(tags, &mut slots)?;
         }
+        let items = mapping.cast::<PyMapping>()?.items()?;
         let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> =
-            mapping.items()?.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?;
+            items.iter().map(|pair| pair.extract()).collect::<PyResult<_>>()?;
         for (key, _) in &pairs {
             text::key(key)?;
         }
@@ -312,8 +318,10 @@ impl CacheCore {
     }
 
     /// Drop what has expired or was invalidated. Called by the sweeper. Cost: `O(entries)`.
-    fn sweep(&self) {
+    fn sweep(&self, py: Python<'_>) {
+        let _guard = ExitGuard::hold();
         drop(self.inner.store.sweep());
+        pair::forget(py);
     }
 
     /// Counters and sizes as plain data.

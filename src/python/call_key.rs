@@ -9,6 +9,7 @@
 //! rules of its own, is refused: what was cached for it could answer for something else.
 
 use super::errors::UncacheableArgumentError;
+use super::exit_guard::ExitGuard;
 use super::key;
 use super::text;
 use super::types::Types;
@@ -163,6 +164,7 @@ fn push_rare(
         items.iter().for_each(|item| out.extend_from_slice(item));
         return Ok(());
     }
+    let _guard = ExitGuard::hold();
     let types = Types::get(value.py())?;
     let class = value.get_type();
     if types.is_enum(&class)? {
@@ -270,6 +272,7 @@ impl Receivers {
     /// Removes objects that are gone. They are looked at without the lock, because letting go of
     /// an object may run its `__del__`.
     fn forget_the_dead(&self, py: Python<'_>) {
+        let _guard = ExitGuard::hold();
         let all: Vec<_> =
             self.known.lock().iter().map(|(at, (n, weak))| (*at, *n, weak.clone_ref(py))).collect();
         let dead = all.into_iter().filter(|(_, _, weak)| weak.bind(py).upgrade().is_none());

@@ -6,6 +6,7 @@
 use super::cache::CacheCore;
 use super::call_key::{self, Encoded, Receivers, Spelling};
 use super::digest::Digest;
+use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::inner::Inner;
 use super::lookup::{self, Found, NOTHING, Otherwise};
 use super::memo::Hint;
@@ -31,6 +32,7 @@ static DEFAULT: RwLock<Option<Py<CacheCore>>> = RwLock::new(None);
 #[pyfunction]
 #[pyo3(signature = (cache))]
 pub(super) fn set_default_cache(cache: Option<&Bound<'_, CacheCore>>) {
+    let _guard = ExitGuard::hold();
     let new = cache.map(|cache| cache.clone().unbind());
     let old = std::mem::replace(&mut *DEFAULT.write(), new);
     drop(old);
@@ -51,7 +53,7 @@ struct Parameter {
 pub(super) struct CachedCalls {
     prefix: Box<[u8]>,
     name: String,
-    parameters: Vec<Parameter>,
+    parameters: DroppedGuarded<Vec<Parameter>>,
     /// How many parameters there are, if all can be given by position and nothing else says what
     /// is keyed.
     plain_parameters: Option<usize>,
@@ -60,8 +62,8 @@ pub(super) struct CachedCalls {
     /// Whether the first argument is the object a method is called on.
     has_receiver: bool,
     receivers: Receivers,
-    key_function: Option<Py<PyAny>>,
-    cache: Option<Py<CacheCore>>,
+    key_function: DroppedGuarded<Option<Py<PyAny>>>,
+    cache: DroppedGuarded<Option<Py<CacheCore>>>,
     miss: Py<PyAny>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -93,18 +95,19 @@ impl CachedCalls {
         let mut calls = Self {
             prefix: prefix.as_slice().into(),
             name: name.to_owned(),
-            parameters: Vec::new(),
+            parameters: DroppedGuarded::new(Vec::new()),
             plain_parameters: None,
             takes_more_by_position: false,
             takes_more_by_name: false,
             has_receiver,
             receivers: Receivers::default(),
-            key_function,
-            cache: cache.map(|cache| cache.clone().unbind()),
+            key_function: DroppedGuarded::new(key_function),
+            cache: DroppedGuarded::new(cache.map(|cache| cache.clone().unbind())),
             miss,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         };
+        let mut named = Vec::new();
         for (name, kind, has_default, default) in parameters {
             // The numbers of `inspect.Parameter.kind`.
             let (by_position, by_name) = match kind {
@@ -121,11 +124,12 @@ impl CachedCalls {
                 }
             };
             let default = has_default.then_some(default);
-            calls.parameters.push(Parameter { name, by_position, by_name, default });
+            named.push(Parameter { name, by_position, by_name, default });
         }
-        let plain = calls.key_function.is_none()
-            && calls.parameters.iter().all(|parameter| parameter.by_position);
-        calls.plain_parameters = plain.then_some(calls.parameters.len());
+        let plain =
+            calls.key_function.is_none() && named.iter().all(|parameter| parameter.by_position);
+        calls.plain_parameters = plain.then_some(named.len());
+        calls.parameters = DroppedGuarded::new(named);
         Ok(calls)
     }
 
@@ -170,8 +174,9 @@ impl CachedCalls {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.cache)?;
-        visit.call(&self.key_function)?;
+        visit.call(&*self.cache)?;
+        visit.call(&*self.key_function)?;
+        visit.call(&self.miss)?;
         self.parameters.iter().try_for_each(|parameter| visit.call(&parameter.default))
     }
 }
@@ -245,7 +250,7 @@ impl CachedCalls {
         // Nothing that runs Python code may happen with the default cache locked: whoever wants to
         // replace it would wait with the GIL for somebody who waits for the GIL.
         let mut otherwise = Otherwise::Miss;
-        let found = match &self.cache {
+        let found = match &*self.cache {
             Some(cache) => self.look(py, &cache.get().inner, digest, &mut otherwise),
             None => match &*DEFAULT.read() {
                 Some(cache) => self.look(py, &cache.get().inner, digest, &mut otherwise),
@@ -292,14 +297,15 @@ impl CachedCalls {
         spelling: Spelling,
         out: &mut Encoded,
     ) -> PyResult<bool> {
-        if let Some(key_function) = &self.key_function {
+        if let Some(key_function) = &*self.key_function {
+            let _guard = ExitGuard::hold();
             let key = key_function.bind(py).call(args, kwargs)?;
             call_key::push(&key, spelling, out)?;
             return Ok(true);
         }
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
         let (mut next, mut named) = (0, 0);
-        for parameter in &self.parameters {
+        for parameter in self.parameters.iter() {
             let from_name = match kwargs {
                 Some(kwargs) if parameter.by_name => kwargs.get_item(&parameter.name)?,
                 _ => None,
@@ -377,12 +383,12 @@ impl CachedCalls {
 pub(super) struct CachedFunction {
     entry: vectorcall::Entry,
     /// `None` in the sample that shows where `entry` lies.
-    parts: Option<(Py<CachedCalls>, Py<PyAny>)>,
+    parts: DroppedGuarded<Option<(Py<CachedCalls>, Py<PyAny>)>>,
 }
 
 impl CachedFunction {
     pub(super) fn sample(py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        Bound::new(py, Self { entry: vectorcall::Entry::new(), parts: None })
+        Bound::new(py, Self { entry: vectorcall::Entry::new(), parts: DroppedGuarded::new(None) })
     }
 
     pub(super) fn entry(&self) -> &vectorcall::Entry {
@@ -391,7 +397,7 @@ impl CachedFunction {
 
     #[inline]
     pub(super) fn parts(&self) -> PyResult<(&CachedCalls, &Py<PyAny>)> {
-        match &self.parts {
+        match &*self.parts {
             Some((calls, load)) => Ok((calls.get(), load)),
             None => Err(PyTypeError::new_err("not a function")),
         }
@@ -405,7 +411,7 @@ impl CachedFunction {
     ///     load: Called with the arguments (a tuple and a dict) on a miss; its result is returned.
     #[new]
     fn new(calls: Py<CachedCalls>, load: Py<PyAny>) -> Self {
-        Self { entry: vectorcall::Entry::new(), parts: Some((calls, load)) }
+        Self { entry: vectorcall::Entry::new(), parts: DroppedGuarded::new(Some((calls, load))) }
     }
 
     #[pyo3(signature = (*args, **kwargs))]
@@ -419,6 +425,7 @@ impl CachedFunction {
         match calls.find(py, args, kwargs).map_err(|Raised| PyErr::fetch(py))? {
             Some(value) => Ok(value),
             None => {
+                let _guard = ExitGuard::hold();
                 let kwargs = kwargs.cloned().unwrap_or_else(|| PyDict::new(py));
                 load.bind(py).call1((args, kwargs))
             }

@@ -3,6 +3,7 @@
 //! Belongs to one Python object, to which decorated functions and loads under way refer.
 
 use super::errors::{CacheStoppedError, ConfigError};
+use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::gil_lock::ShardLock;
 use super::key::{self, CachedKey, PlainText};
 use super::loads::Loads;
@@ -19,7 +20,7 @@ use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Stamp};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyFloat, PyInt};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -62,7 +63,7 @@ pub(super) type Left = Departed<CachedValue, CachedKey>;
 /// The inside of a `CacheCore`.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) store: ValueStore,
+    pub(super) store: DroppedGuarded<ValueStore>,
     /// Entries that were asked for by a text that somebody holds.
     pub(super) texts: Memo,
     /// Entries that were asked for by a kind and ids, or by a call.
@@ -115,6 +116,8 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
         {
             return Ok(Self::Whole(whole));
         }
+        // Other numbers have code of their own.
+        let _guard = (!object.is_exact_instance_of::<PyFloat>()).then(ExitGuard::hold);
         match object.extract::<f64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 let sign = if object.gt(0)? { 1.0 } else { -1.0 };
@@ -142,7 +145,7 @@ impl Inner {
             .with_pause(let_others_run);
         let most_bytes = store.max_entry_bytes();
         Ok(Self {
-            store,
+            store: DroppedGuarded::new(store),
             texts: Memo::new(settings.max_entries),
             composites: Memo::new(settings.max_entries),
             changes: AtomicU32::new(0),
@@ -243,14 +246,7 @@ impl Inner {
             Err(entry) => entry,
         };
         let inserted = self.insert_text(text, entry);
-        let outcome = inserted.outcome;
-        for (key, value) in inserted.garbage {
-            if let Some(key) = key {
-                key.release(text.py());
-            }
-            value.release(text.py());
-        }
-        self.after_store(outcome);
+        let outcome = self.after_insert(text.py(), inserted);
         self.loads.supersede(key);
         Ok(outcome == Outcome::Stored)
     }
@@ -285,7 +281,7 @@ impl Inner {
         // Before, because what is replaced is dropped on the way, which may run Python code and let
         // a load store; and after, because a load may have begun meanwhile.
         self.loads.supersede(key);
-        let outcome = self.store_frozen(key, frozen, about)?;
+        let outcome = self.store_frozen(value.py(), key, frozen, about)?;
         self.loads.supersede(key);
         Ok(outcome == Outcome::Stored)
     }
@@ -297,14 +293,26 @@ impl Inner {
 
     pub(super) fn store_frozen(
         &self,
+        py: Python<'_>,
         key: &[u8],
         frozen: Frozen,
         about: &About,
     ) -> PyResult<Outcome> {
         self.check_open()?;
-        let outcome = self.store.insert(about.entry(key, frozen)).outcome;
-        self.after_store(outcome);
-        Ok(outcome)
+        let inserted = self.store.insert(about.entry(key, frozen));
+        Ok(self.after_insert(py, inserted))
+    }
+
+    /// Lets go of what made room.
+    fn after_insert(&self, py: Python<'_>, inserted: Inserted<CachedValue, CachedKey>) -> Outcome {
+        for (key, value) in inserted.garbage {
+            if let Some(key) = key {
+                key.release(py);
+            }
+            value.release(py);
+        }
+        self.after_store(inserted.outcome);
+        inserted.outcome
     }
 
     /// A stop that came in between emptied the store before the entry was there.
@@ -331,6 +339,7 @@ impl Inner {
     pub(super) fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<Left>)) -> usize {
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
+            let _guard = ExitGuard::hold();
             let (count, entries) = work(&self.store);
             drop(entries);
             pair::forget(py);
@@ -354,6 +363,7 @@ fn bad_ttl(seconds: f64) -> PyErr {
 
 /// Gives the GIL up for a moment, in the middle of a walk over many entries.
 fn let_others_run() {
+    let _guard = ExitGuard::hold();
     Python::attach(|py| py.detach(|| {}));
 }
 

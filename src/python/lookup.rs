@@ -4,6 +4,7 @@
 //! [`super::raw`].
 #![allow(unsafe_code, reason = "takes references under a lock; every block says why it is sound")]
 
+use super::exit_guard::ExitGuard;
 use super::inner::{Inner, Left, stopped_error};
 use super::key;
 use super::memo::Hint;
@@ -212,7 +213,10 @@ fn answer_otherwise(py: Python<'_>, otherwise: Otherwise) -> PyResult<Option<Bou
             value.release(py);
             Ok(None)
         }
-        Otherwise::ToBuild(value) => Python::attach(|_| value.into_python(py)).map(Some),
+        Otherwise::ToBuild(value) => {
+            let _guard = ExitGuard::hold();
+            Python::attach(|_| value.into_python(py)).map(Some)
+        }
         Otherwise::Stopped => Err(stopped_error()),
     }
 }

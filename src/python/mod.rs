@@ -8,6 +8,7 @@
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
 //! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
+//! * [`exit_guard`] — threads that the interpreter ends while they are inside;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
 mod cache;
@@ -15,6 +16,7 @@ mod call_key;
 mod clock;
 mod digest;
 mod errors;
+mod exit_guard;
 mod function;
 mod gil_lock;
 mod hot;

@@ -13,11 +13,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
-pub(super) use kept::forget;
+pub(super) use kept::{forget, forget_value};
 
 /// Nothing is kept, so there is nothing to forget.
 #[cfg(any(Py_GIL_DISABLED, Py_3_14))]
 pub(super) fn forget(_: Python<'_>) {}
+
+#[cfg(any(Py_GIL_DISABLED, Py_3_14))]
+pub(super) fn forget_value(_: &Bound<'_, PyAny>) {}
 
 /// Makes the answer of a lookup.
 #[inline]
@@ -50,6 +53,7 @@ fn make<'py>(
 #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
 mod kept {
     use super::make;
+    use crate::python::exit_guard::let_go;
     use crate::python::raw::Raised;
     use pyo3::ffi;
     use pyo3::prelude::*;
@@ -86,7 +90,7 @@ mod kept {
                     if collectable && ffi::PyObject_GC_IsTracked(last) == 0 {
                         ffi::PyObject_GC_Track(last.cast());
                     }
-                    ffi::Py_DECREF(old_value);
+                    let_go(Bound::from_owned_ptr(py, old_value));
                 }
                 return Ok(Bound::from_owned_ptr(py, last));
             }
@@ -99,6 +103,26 @@ mod kept {
     /// Lets go of the kept tuple, and so of the value in it.
     pub(in crate::python) fn forget(py: Python<'_>) {
         keep(py, ptr::null_mut());
+    }
+
+    /// Lets go of the kept tuple if it is what would keep a value alive that leaves the table.
+    #[inline]
+    pub(in crate::python) fn forget_value(value: &Bound<'_, PyAny>) {
+        // SAFETY: a live object.
+        let ours_and_one_more = unsafe { ffi::Py_REFCNT(value.as_ptr()) } == 2;
+        if ours_and_one_more {
+            forget_if_it_holds(value);
+        }
+    }
+
+    #[cold]
+    fn forget_if_it_holds(value: &Bound<'_, PyAny>) {
+        let last = LAST.load(Ordering::Relaxed);
+        // SAFETY: not null, so a live tuple of two.
+        let holds = !last.is_null() && unsafe { ffi::PyTuple_GET_ITEM(last, 0) } == value.as_ptr();
+        if holds {
+            forget(value.py());
+        }
     }
 
     fn keep(py: Python<'_>, tuple: *mut ffi::PyObject) {

@@ -5,6 +5,7 @@
 //! frozen once; the cache keeps it, and everybody who waited for the load gets a copy.
 
 use super::cache::CacheCore;
+use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::inner::{About, Inner, Seconds};
 use super::loads::Ticket;
 use super::value::CachedValue;
@@ -19,7 +20,7 @@ use pyo3::{PyTraverseError, PyVisit};
 #[pyclass(module = "velro_cache._engine", frozen)]
 #[derive(Debug)]
 pub(super) struct PreparedEntry {
-    pub(super) cache: Py<CacheCore>,
+    pub(super) cache: DroppedGuarded<Py<CacheCore>>,
     pub(super) ticket: Ticket,
     pub(super) ttl: Millis,
     pub(super) priority: u8,
@@ -50,6 +51,7 @@ impl PreparedEntry {
         stamp: Stamp,
         ttl: Option<Seconds>,
     ) -> PyResult<LoadedValue> {
+        let _guard = ExitGuard::hold();
         let entry = slf.get();
         let ttl = match ttl {
             Some(_) => entry.inner().life(ttl, Life::Default)?,
@@ -61,18 +63,19 @@ impl PreparedEntry {
             let key = entry.ticket.key();
             let tag_slots = entry.tag_slots.clone();
             let about = About { ttl, priority: entry.priority, stamp, tag_slots };
-            entry.inner().store_frozen(key, frozen, &about)?;
+            entry.inner().store_frozen(slf.py(), key, frozen, &about)?;
             // Something newer may have been set between the question and the answer.
             if !entry.ticket.is_valid() {
                 drop(entry.inner().store.delete(key));
             }
         }
-        Ok(LoadedValue { value: copy, entry: slf.clone().unbind(), stamp })
+        Ok(LoadedValue::new(slf, copy, stamp))
     }
 
     /// Remove what the cache holds under this key: a load has found that nothing should be kept.
     fn discard(&self) {
         if self.ticket.is_valid() {
+            let _guard = ExitGuard::hold();
             drop(self.inner().store.delete(self.ticket.key()));
         }
     }
@@ -87,12 +90,13 @@ impl PreparedEntry {
         value: &Bound<'_, PyAny>,
         stamp: Stamp,
     ) -> PyResult<LoadedValue> {
+        let _guard = ExitGuard::hold();
         let value = slf.get().inner().freeze(value)?.value;
-        Ok(LoadedValue { value, entry: slf.clone().unbind(), stamp })
+        Ok(LoadedValue::new(slf, value, stamp))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.cache)
+        visit.call(&*self.cache)
     }
 }
 
@@ -100,15 +104,23 @@ impl PreparedEntry {
 #[pyclass(module = "velro_cache._engine", frozen)]
 #[derive(Debug)]
 pub(super) struct LoadedValue {
-    value: CachedValue,
-    entry: Py<PreparedEntry>,
+    value: DroppedGuarded<CachedValue>,
+    entry: DroppedGuarded<Py<PreparedEntry>>,
     stamp: Stamp,
+}
+
+impl LoadedValue {
+    fn new(entry: &Bound<'_, PreparedEntry>, value: CachedValue, stamp: Stamp) -> Self {
+        let entry = DroppedGuarded::new(entry.clone().unbind());
+        Self { value: DroppedGuarded::new(value), entry, stamp }
+    }
 }
 
 #[pymethods]
 impl LoadedValue {
     /// Make a copy for one caller.
     fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _guard = ExitGuard::hold();
         self.value.clone_ref(py).into_python(py)
     }
 
@@ -128,7 +140,7 @@ impl LoadedValue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.entry)?;
+        visit.call(&*self.entry)?;
         self.value.traverse(&visit)
     }
 }

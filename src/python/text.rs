@@ -1,6 +1,7 @@
 //! Python texts and ids as the bytes the engine works on.
 
 use super::errors::{InvalidKeyError, InvalidTagError};
+use super::exit_guard::ExitGuard;
 use super::{key, uuid};
 use crate::engine::ids::{self, Text};
 use crate::engine::keys;
@@ -31,8 +32,10 @@ pub(super) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>>
         Err(error) => {
             // Dropped where PyO3 knows that we are attached; elsewhere it would pile up.
             Python::attach(|_| drop(error));
-            let bytes =
-                text.call_method1(intern!(text.py(), "encode"), ("utf-8", "surrogatepass"))?;
+            // That of `str`: a class of its own may have another `encode`.
+            let class = text.py().get_type::<PyString>();
+            let encode = intern!(text.py(), "encode");
+            let bytes = class.call_method1(encode, (text, "utf-8", "surrogatepass"))?;
             Ok(Cow::Owned(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()))
         }
     }
@@ -162,6 +165,7 @@ pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyR
             "tags must be a list, tuple or set of texts; for a single tag write [tag]",
         ));
     }
+    let _guard = ExitGuard::hold();
     let Ok(all) = tags.try_iter() else {
         return Err(InvalidTagError::new_err(format!(
             "tags must be a list, tuple or set of texts, not {}",

@@ -4,6 +4,7 @@
 //! as looking where it lies, so where it lies is found out once.
 #![allow(unsafe_code, reason = "reads a slot in place; every block says why it is sound")]
 
+use super::exit_guard::ExitGuard;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -92,6 +93,7 @@ fn subclass_bits(object: &Bound<'_, PyAny>) -> PyResult<Option<u128>> {
     if !object.get_type().is_subclass(known.class.bind(py))? {
         return Ok(None);
     }
+    let _guard = ExitGuard::hold();
     object.getattr(intern!(py, "int"))?.extract().map(Some)
 }
 

@@ -12,6 +12,8 @@
 //! What cannot be copied is refused when it is set.
 
 use super::errors::SerializationError;
+use super::exit_guard::{ExitGuard, let_go};
+use super::pair;
 use super::types::{self, Types};
 use crate::engine::compress;
 use pyo3::exceptions::PyRecursionError;
@@ -121,9 +123,17 @@ impl CachedValue {
     #[inline(always)]
     pub(super) fn release(self, py: Python<'_>) {
         match self {
-            Self::Shared(object) | Self::Opaque(object) => drop(object.into_bound(py)),
-            Self::FlatDict(master) => drop(master.into_bound(py)),
-            Self::Template(_) | Self::Packed(_) => Python::attach(|_| drop(self)),
+            Self::Shared(object) => {
+                let object = object.into_bound(py);
+                pair::forget_value(&object);
+                let_go(object);
+            }
+            Self::Opaque(object) => let_go(object.into_bound(py)),
+            Self::FlatDict(master) => let_go(master.into_bound(py).into_any()),
+            Self::Template(_) | Self::Packed(_) => {
+                let _guard = ExitGuard::hold();
+                Python::attach(|_| drop(self));
+            }
         }
     }
 
@@ -156,6 +166,7 @@ pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Fro
 
 #[inline(never)]
 fn freeze_any(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
+    let _guard = ExitGuard::hold();
     let py = value.py();
     let types = Types::get(py)?;
     if storage.shared {

@@ -11,6 +11,7 @@
     reason = "raw entry point of decorated functions; every block says why it is sound"
 )]
 
+use super::exit_guard::ExitGuard;
 use super::function::CachedFunction;
 use super::raw::guard;
 use pyo3::exceptions::PyTypeError;
@@ -68,6 +69,7 @@ unsafe extern "C" fn call(
         }
         if plain {
             // Looked up already.
+            let _guard = ExitGuard::hold();
             return Ok(load.bind(py).call1((args, kwargs))?);
         }
         Ok(function.get().__call__(py, &args, Some(&kwargs))?)

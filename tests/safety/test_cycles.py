@@ -185,7 +185,7 @@ CYCLES = {
             cache = OptimizedCacheManager(config)
             @cached_authorization(cache=cache, key=lambda *args: (probe, "k")[1])
             def check(user_id, by=probe):
-                return [cache]
+                return lambda: cache
             probe.check = check
             check("u")
     """,
