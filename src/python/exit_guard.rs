@@ -50,10 +50,25 @@ impl Drop for ExitGuard {
 /// Lets go of an object, with the guard held if that may run Python code.
 #[inline(always)]
 pub(super) fn let_go(object: Bound<'_, PyAny>) {
+    // SAFETY: the reference is handed over.
+    unsafe { let_go_of(object.py(), object.into_ptr()) }
+}
+
+/// As [`let_go`].
+///
+/// # Safety
+/// `object` is a reference that the caller owns, and hands over.
+#[inline(always)]
+pub(super) unsafe fn let_go_of(py: Python<'_>, object: *mut ffi::PyObject) {
     // SAFETY: a live object, and we are attached. Without a GIL, somebody else may let go of the
     // object at the same time, so that the number says nothing.
-    let goes_on = cfg!(not(Py_GIL_DISABLED)) && unsafe { ffi::Py_REFCNT(object.as_ptr()) } > 1;
-    if goes_on { drop(object) } else { end(object) }
+    unsafe {
+        if cfg!(not(Py_GIL_DISABLED)) && ffi::Py_REFCNT(object) > 1 {
+            ffi::Py_DECREF(object);
+        } else {
+            end(Bound::from_owned_ptr(py, object));
+        }
+    }
 }
 
 #[cold]

@@ -26,9 +26,8 @@ pub(super) fn forget_value(_: &Bound<'_, PyAny>) {}
 #[inline]
 pub(super) fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> Result<Bound<'py, PyAny>, Raised> {
     let py = value.py();
-    // SAFETY: True and False live as long as the interpreter.
-    let flag =
-        unsafe { Bound::from_borrowed_ptr(py, if hit { ffi::Py_True() } else { ffi::Py_False() }) };
+    // SAFETY: gives pointers alone; True and False live as long as the interpreter.
+    let flag = unsafe { if hit { ffi::Py_True() } else { ffi::Py_False() } };
     #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
     return kept::refill_or_make(py, value, flag);
     #[cfg(any(Py_GIL_DISABLED, Py_3_14))]
@@ -38,14 +37,14 @@ pub(super) fn pair<'py>(value: Bound<'py, PyAny>, hit: bool) -> Result<Bound<'py
 fn make<'py>(
     py: Python<'py>,
     value: Bound<'py, PyAny>,
-    flag: Bound<'py, PyAny>,
+    flag: *mut ffi::PyObject,
 ) -> Result<Bound<'py, PyAny>, Raised> {
-    // SAFETY: PyTuple_New returns a new tuple or null with an exception set; both places are
+    // SAFETY: `flag` is True or False. PyTuple_New returns a new tuple or null with an exception set; both places are
     // filled with references we own before anybody else sees the tuple.
     unsafe {
         let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(2))?;
         ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, value.into_ptr());
-        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, flag.into_ptr());
+        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 1, ffi::Py_NewRef(flag));
         Ok(tuple)
     }
 }
@@ -53,7 +52,7 @@ fn make<'py>(
 #[cfg(not(any(Py_GIL_DISABLED, Py_3_14)))]
 mod kept {
     use super::make;
-    use crate::python::exit_guard::let_go;
+    use crate::python::exit_guard::let_go_of;
     use crate::python::raw::Raised;
     use pyo3::ffi;
     use pyo3::prelude::*;
@@ -67,10 +66,11 @@ mod kept {
     pub(super) fn refill_or_make<'py>(
         py: Python<'py>,
         value: Bound<'py, PyAny>,
-        flag: Bound<'py, PyAny>,
+        flag: *mut ffi::PyObject,
     ) -> Result<Bound<'py, PyAny>, Raised> {
         let last = LAST.load(Ordering::Relaxed);
-        // SAFETY: not null, so a live tuple of two that we hold a reference to. If that is the
+        // SAFETY: `flag` is True or False; `last` is not null, so a live tuple of two that we hold a
+        // reference to. If that is the
         // only one, nobody else can see the tuple, nor come to see it while we hold the GIL. The
         // new reference is taken before the old items go: what they do when they go may look
         // something up and come here again, and must then find the tuple taken. The garbage
@@ -80,8 +80,8 @@ mod kept {
                 ffi::Py_INCREF(last);
                 let old_value = ffi::PyTuple_GET_ITEM(last, 0);
                 let old_flag = ffi::PyTuple_GET_ITEM(last, 1);
-                if old_flag != flag.as_ptr() {
-                    ffi::PyTuple_SET_ITEM(last, 1, flag.into_ptr());
+                if old_flag != flag {
+                    ffi::PyTuple_SET_ITEM(last, 1, ffi::Py_NewRef(flag));
                     ffi::Py_DECREF(old_flag);
                 }
                 if old_value != value.as_ptr() {
@@ -90,7 +90,7 @@ mod kept {
                     if collectable && ffi::PyObject_GC_IsTracked(last) == 0 {
                         ffi::PyObject_GC_Track(last.cast());
                     }
-                    let_go(Bound::from_owned_ptr(py, old_value));
+                    let_go_of(py, old_value);
                 }
                 return Ok(Bound::from_owned_ptr(py, last));
             }
