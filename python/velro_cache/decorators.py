@@ -176,6 +176,10 @@ def cached_authorization(
 class _CachedFunction(CachedFunction):
     """The compiled function, with room for attributes."""
 
+    def __reduce__(self) -> str:
+        # As any function: by its name, and a copy of it is the function itself.
+        return cast("str", cast("Any", self).__qualname__)
+
 
 call_directly(_CachedFunction)
 

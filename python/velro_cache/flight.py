@@ -53,6 +53,7 @@ class Flight:
         "refresh",
         "runner",
         "stamp",
+        "thread",
         "waits_for",
     )
 
@@ -71,6 +72,7 @@ class Flight:
         self.loop = loop
         self.refresh = refresh
         self.overdue_at = end_of(timeout_seconds)
+        self.thread = threading.get_ident()
         self.runner: object = None
         self.outer: Flight | None = None
         self.waits_for: Flight | None = None
@@ -118,8 +120,17 @@ class Flight:
                 self.future.set_result(outcome)
 
     def is_lost(self) -> bool:
-        """Whether the load can never end, because its event loop is closed."""
-        return self.loop is not None and self.loop.is_closed() and not self.future.done()
+        """Whether the load can never end.
+
+        Its event loop is closed; or it belongs to this thread, which does something else: an
+        exception raised by a signal, in the middle of clearing up after another one, may have
+        ended it unnoticed.
+        """
+        if self.future.done():
+            return False
+        if self.loop is not None:
+            return self.loop.is_closed()
+        return self.thread == threading.get_ident() and self not in _chain()
 
     def is_overdue(self) -> bool:
         """Whether the load takes longer than whoever began it allows.

@@ -252,6 +252,8 @@ class Flights:
             self._flights[mine.key] = mine
             return mine
         flight = self._flights.setdefault(mine.key, mine)
+        if flight is mine:
+            return mine
         if flight.is_lost():
             self._abandon(flight)
         elif flight.is_overdue():

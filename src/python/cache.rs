@@ -340,6 +340,15 @@ impl CacheCore {
         self.inner.stopped.store(false, Ordering::Release);
     }
 
+    /// Asked by ``pickle`` and ``copy``, of every protocol.
+    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Err(PyTypeError::new_err(format!(
+            "cannot pickle or copy {}: a cache belongs to the process it was made in; make one \
+             there, from the same settings",
+            text::type_name(slf.as_any())
+        )))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A shard in use is passed over: what it holds then counts as held from outside.
         self.inner.store.try_each(|value| value.traverse(&visit))

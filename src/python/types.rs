@@ -324,14 +324,31 @@ impl Types {
             if self.is_everyday_container(&object) {
                 continue;
             }
-            // Containers of other kinds, attributes and slots: what the garbage collector sees.
-            let seen_by_gc = self.get_referents.bind(object.py()).call1((&object,));
-            let Ok(referents) = seen_by_gc.and_then(|found| Ok(found.cast_into::<PyList>()?))
-            else {
-                continue;
+            // Without a GIL, the collector would stop all other threads to look.
+            let referents = if cfg!(Py_GIL_DISABLED) {
+                self.attributes(&object)
+            } else {
+                self.seen_by_collector(&object).unwrap_or_default()
             };
-            todo.extend(referents.iter().filter(|referent| !self.is_code(referent)));
+            todo.extend(referents.into_iter().filter(|referent| !self.is_code(referent)));
         }
         bytes
+    }
+
+    /// Containers of other kinds, attributes and slots: what the garbage collector sees.
+    fn seen_by_collector<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let seen = self.get_referents.bind(object.py()).call1((object,))?;
+        Ok(seen.cast_into::<PyList>()?.iter().collect())
+    }
+
+    /// Attributes and slots, as far as an object will tell.
+    fn attributes<'py>(&self, object: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+        let py = object.py();
+        let slots = self.slot_names(&object.get_type()).ok().flatten().unwrap_or_default();
+        let names = slots.iter().map(|name| name.bind(py)).chain([intern!(py, "__dict__")]);
+        names.filter_map(|name| object.getattr(name).ok()).collect()
     }
 }

@@ -92,11 +92,13 @@ def test_calls_share_a_result_exactly_if_they_mean_the_same(
     decorated: Any = cached_authorization(cache=cache)(count)
     for args, kwargs in made:
         try:
-            bound = signature.bind(*args, **kwargs)
+            # A real call: some `Signature.bind` takes what the function does not.
+            shape(*args, **kwargs)
         except TypeError:
             with pytest.raises(TypeError):
                 decorated(*args, **kwargs)
             continue
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         same = tuple(
             (name, tuple(sorted((k, meaning(v)) for k, v in value.items())))

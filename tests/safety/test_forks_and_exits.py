@@ -467,6 +467,45 @@ INSIDE = {
         cache.set("k", Value(be_inside))
         cache.clear()
     """,
+    "the end of a value that makes room": """
+        own = OptimizedCacheManager(OptimizedCacheConfig(max_entries=10))
+        own.set("k", Value(be_inside))
+        for number in range(30):
+            own.set(f"k{number}", number)
+    """,
+    "the end of a value that nobody waits for any more": """
+        loaded = cache._prepare("k").pass_on(Value(be_inside), cache.snapshot())
+        del loaded
+    """,
+    "the end of a decorated function": """
+        value = Value(be_inside)
+        @cached_authorization(cache=cache, key=lambda user_id: value and user_id)
+        def check(user_id):
+            pass
+        del value, check
+        gc.collect()
+    """,
+    "a life that is computed": """
+        class Life:
+            def __float__(self):
+                be_inside()
+        cache.set("k", 1, Life())
+    """,
+    "an argument of a class of its own": """
+        class Id(type(uuid.UUID(int=1))):
+            @property
+            def int(self):
+                be_inside()
+        cache.get_user_profile(object.__new__(Id))
+    """,
+    "the invalidation of many entries": """
+        for number in range(5000):
+            cache.set(f"k{number}", number)
+        sys.setswitchinterval(1e-5)
+        inside.set()
+        while True:
+            cache.invalidate_by_pattern("*no*such*")
+    """,
     "the end of a cache": """
         own = OptimizedCacheManager()
         own.set("k", Value(be_inside))
@@ -482,6 +521,7 @@ def test_the_interpreter_ends_while_a_daemon_thread_is_inside(inside: str) -> No
     # The interpreter ends such a thread wherever it next asks for the interpreter's lock.
     check(
         """
+import uuid
 inside = threading.Event()
 def be_inside():
     inside.set()
