@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callers import PATIENCE, Gate, InThread, Joins
-from velro_cache import OptimizedCacheManager
+from velro_cache import OptimizedCacheManager, cached_authorization
 from velro_cache import loader as loader_module
 from velro_cache.exceptions import (
     CacheStoppedError,
@@ -19,6 +19,7 @@ from velro_cache.exceptions import (
     LoaderRecursionError,
     LoaderTimeoutError,
 )
+from velro_cache.loader import Flights
 
 SOON = 0.05
 """A time limit for loads that will not end; the only time that has to pass in these tests."""
@@ -710,6 +711,62 @@ class TestRecursion:
         with pytest.raises(RecursionError):
             deeper(0)
         assert cache.get_or_load("k0", lambda: "fine") == "fine"
+
+
+    async def test_a_coroutine_function_without_end_is_told_before_memory_ends(
+        self, cache: OptimizedCacheManager
+    ) -> None:
+        calls = 0
+
+        @cached_authorization(cache=cache)
+        async def down(level: int) -> int:
+            nonlocal calls
+            calls += 1
+            return await down(level + 1)
+
+        with pytest.raises(LoaderRecursionError, match="1000 loaders"):
+            await down(0)
+        assert calls == 1000
+        assert cache.get_stats()["total_entries"] == 0
+
+    async def test_loads_that_start_one_another_for_ever_are_no_recursion(
+        self, cache: OptimizedCacheManager
+    ) -> None:
+        ended = asyncio.Event()
+        tasks = set()
+
+        async def load(level: int) -> int:
+            if level < 1100:
+                tasks.add(asyncio.create_task(ask(level + 1)))
+            else:
+                ended.set()
+            return level
+
+        async def ask(level: int) -> None:
+            await cache.aget_or_load(f"k{level}", lambda: load(level))
+
+        await ask(0)
+        await ended.wait()
+        await asyncio.gather(*tasks)
+        assert cache.get("k1100") == (1100, True)
+
+
+class TestInterruptedTwice:
+    def test_a_load_that_was_ended_unnoticed_is_begun_anew(
+        self, cache: OptimizedCacheManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        def fails() -> None:
+            raise NoDatabase
+
+        with monkeypatch.context() as patch:
+            # One signal comes while the first one's exception is cleared up after.
+            patch.setattr(Flights, "_settle", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                cache.get_or_load("k", fails)
+        assert cache.get_or_load("k", lambda: 1, load_timeout_seconds=PATIENCE) == 1
 
 
 class TestInsideAnEventLoop:
