@@ -144,15 +144,21 @@ impl Grounds {
     }
 }
 
-/// Bytes an entry counts for: the row, its key and value, its number in the index, what the
-/// allocator rounds up for the key, and slots that find no room in the row.
+/// Bytes an entry counts for: the row, its key and value, its number in the index, which is some
+/// two thirds full, what the allocator rounds up for the key, and slots that find no room in the
+/// row.
 #[must_use]
 pub(super) fn weigh<V, K>(key: &[u8], tag_slots: &[Slot], value_bytes: usize) -> usize {
-    const IN_INDEX: usize = 5;
+    const IN_INDEX: usize = 8;
     const ROUNDED_UP: usize = 16;
     const MOST_KEY_SLOTS: usize = 6;
     let slots = tag_slots.len() + MOST_KEY_SLOTS;
-    let outside = if slots > PackedSlots::FEW { size_of::<Slot>() * slots } else { 0 };
+    let outside = if slots > PackedSlots::FEW {
+        let spilled = if slots > SlotList::new().inline_size() { slots } else { 0 };
+        size_of::<SlotList>() + ROUNDED_UP + size_of::<Slot>() * spilled
+    } else {
+        0
+    };
     (size_of::<Row<V, K>>() + size_of::<Grounds>() + IN_INDEX + ROUNDED_UP + outside)
         .saturating_add(key.len())
         .saturating_add(value_bytes)

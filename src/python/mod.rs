@@ -1,6 +1,6 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
-//! * [`text`], [`uuid`], [`types`], [`value`], [`call_key`] — Python objects as bytes, and back;
+//! * [`text`], [`uuid`], [`types`], [`sizes`], [`value`], [`call_key`] — Python objects as bytes, and back;
 //! * [`inner`] — the store and its settings; [`cache`] — as a class;
 //! * [`hot`] — its lookups and its store as raw functions ([`raw`]); [`lookup`] — from a key to the
 //!   object for the caller; [`key`], [`memo`] — a text that is asked for again; [`pair`] — what
@@ -29,6 +29,7 @@ mod memo;
 mod pair;
 mod prepared;
 mod raw;
+mod sizes;
 mod text;
 mod typed;
 mod types;

@@ -1,13 +1,11 @@
-//! What the cache knows about Python's types: which cannot be changed, how large they are.
+//! What the cache knows about Python's types: which cannot be changed, and how they are copied.
 
 use super::errors::SerializationError;
-use super::{key, uuid};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyBytes, PyCFunction, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule,
-    PySet, PyString, PyTuple, PyType,
+    PyBool, PyBytes, PyCFunction, PyComplex, PyFloat, PyInt, PyModule, PyString, PyTuple, PyType,
 };
 use std::collections::HashSet;
 
@@ -22,8 +20,8 @@ pub(super) struct Types {
     object: Py<PyAny>,
     dataclass_getstate: Py<PyAny>,
     dataclass_setstate: Py<PyAny>,
-    getsizeof: Py<PyAny>,
-    get_referents: Py<PyAny>,
+    pub(super) getsizeof: Py<PyAny>,
+    pub(super) get_referents: Py<PyAny>,
     enum_class: Py<PyType>,
     /// Exact classes whose instances offer no way to change them. Held, so no address is reused.
     immutable: Vec<Py<PyType>>,
@@ -64,29 +62,6 @@ const FIXED_SIZE: usize = 7;
 /// Where the two standard time zones stand in [`IMMUTABLE`].
 const TIMEZONE: usize = 5;
 const ZONE_INFO: usize = 6;
-
-/// Bytes of an object that cannot tell: about a small instance with its fields.
-const UNKNOWN_BYTES: usize = 96;
-
-/// Objects looked at for the size of one value.
-const MOST_OBJECTS: usize = 200_000;
-
-/// Bytes of an object of one of the everyday types that refer to nothing and cannot be changed;
-/// `None` for any other.
-#[inline]
-pub(super) fn size_of_atom(value: &Bound<'_, PyAny>) -> Option<usize> {
-    if value.is_exact_instance_of::<PyString>() {
-        // Head and final zero; other characters than ASCII take more, and are asked for.
-        return Some(49 + key::ascii(value.as_borrowed())?.len());
-    }
-    // Shared by everybody.
-    if value.is_none() || value.is_exact_instance_of::<PyBool>() {
-        return Some(0);
-    }
-    let is_number = value.is_exact_instance_of::<PyFloat>()
-        || value.is_exact_instance_of::<PyInt>() && value.extract::<i64>().is_ok();
-    is_number.then_some(28)
-}
 
 impl Types {
     pub(super) fn get(py: Python<'_>) -> PyResult<&'static Self> {
@@ -155,6 +130,12 @@ impl Types {
             return Ok(!zone.getattr(intern!(value.py(), "key"))?.is_none());
         }
         Ok(self.immutable[TIMEZONE].is(&class))
+    }
+
+    /// Whether an object is a standard immutable of about the same size, whatever it says.
+    pub(super) fn has_fixed_size(&self, value: &Bound<'_, PyAny>) -> bool {
+        let class = value.get_type();
+        self.immutable[..FIXED_SIZE].iter().any(|known| known.is(&class))
     }
 
     /// Other objects nobody can change: standard immutables, enum members and classes.
@@ -246,109 +227,5 @@ impl Types {
     fn is_objects_own(&self, class: &Bound<'_, PyType>, name: &str) -> PyResult<bool> {
         let own = self.object.bind(class.py()).getattr(name)?;
         Ok(class.getattr(name)?.is(&own))
-    }
-
-    /// Bytes of an object without what it refers to. For the everyday types what `sys.getsizeof`
-    /// would say, within a few bytes, without the call.
-    pub(super) fn shallow_size(&self, value: &Bound<'_, PyAny>) -> usize {
-        if let Some(bytes) = size_of_atom(value) {
-            return bytes;
-        }
-        if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-            return 33 + bytes.as_bytes().len();
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            return 56 + 8 * list.len();
-        }
-        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            return 40 + 8 * tuple.len();
-        }
-        let size = self.getsizeof.bind(value.py()).call1((value, UNKNOWN_BYTES));
-        let size = size.and_then(|size| size.extract::<usize>()).unwrap_or(UNKNOWN_BYTES);
-        // A UUID's bulk is the integer it refers to.
-        if uuid::bits(value).is_ok_and(|bits| bits.is_some()) { size + 44 } else { size }
-    }
-
-    fn is_everyday_container(&self, object: &Bound<'_, PyAny>) -> bool {
-        object.is_exact_instance_of::<PyDict>()
-            || object.is_exact_instance_of::<PyList>()
-            || object.is_exact_instance_of::<PyTuple>()
-            || object.is_exact_instance_of::<PySet>()
-            || object.is_exact_instance_of::<PyFrozenSet>()
-    }
-
-    /// Whether an object belongs to the program and not to a value.
-    fn is_code(&self, object: &Bound<'_, PyAny>) -> bool {
-        self.is_enum(&object.get_type()).unwrap_or(false)
-            || object.is_instance_of::<PyType>()
-            || object.is_instance_of::<PyModule>()
-            || object.is_callable()
-    }
-
-    /// Bytes of one of the standard immutables, with the numbers in it.
-    pub(super) fn leaf_size(&self, value: &Bound<'_, PyAny>) -> usize {
-        let class = value.get_type();
-        let fixed = self.immutable[..FIXED_SIZE].iter().any(|known| known.is(&class));
-        if fixed { self.shallow_size(value) } else { self.deep_size(value) }
-    }
-
-    /// Bytes of an object with what it refers to, each object once, as far as that can be seen.
-    /// Stops after [`MOST_OBJECTS`]: what is larger than that is too large by any measure.
-    pub(super) fn deep_size(&self, value: &Bound<'_, PyAny>) -> usize {
-        let mut seen = HashSet::new();
-        let mut todo = vec![value.clone()];
-        let mut bytes = 0;
-        while let Some(object) = todo.pop() {
-            if seen.len() == MOST_OBJECTS || !seen.insert(object.as_ptr() as usize) {
-                continue;
-            }
-            if self.is_code(&object) {
-                continue;
-            }
-            bytes = self.shallow_size(&object).saturating_add(bytes);
-            if self.is_plain_leaf(&object) {
-                continue;
-            }
-            if let Ok(dict) = object.cast::<PyDict>() {
-                todo.extend(dict.keys().iter());
-                todo.extend(dict.values().iter());
-            } else if let Ok(list) = object.cast::<PyList>() {
-                todo.extend(list.iter());
-            } else if let Ok(tuple) = object.cast::<PyTuple>() {
-                todo.extend(tuple.iter());
-            } else if let Ok(set) = object.cast::<PySet>() {
-                todo.extend(set.iter());
-            } else if let Ok(set) = object.cast::<PyFrozenSet>() {
-                todo.extend(set.iter());
-            }
-            if self.is_everyday_container(&object) {
-                continue;
-            }
-            // Without a GIL, the collector would stop all other threads to look.
-            let referents = if cfg!(Py_GIL_DISABLED) {
-                self.attributes(&object)
-            } else {
-                self.seen_by_collector(&object).unwrap_or_default()
-            };
-            todo.extend(referents.into_iter().filter(|referent| !self.is_code(referent)));
-        }
-        bytes
-    }
-
-    /// Containers of other kinds, attributes and slots: what the garbage collector sees.
-    fn seen_by_collector<'py>(
-        &self,
-        object: &Bound<'py, PyAny>,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let seen = self.get_referents.bind(object.py()).call1((object,))?;
-        Ok(seen.cast_into::<PyList>()?.iter().collect())
-    }
-
-    /// Attributes and slots, as far as an object will tell.
-    fn attributes<'py>(&self, object: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
-        let py = object.py();
-        let slots = self.slot_names(&object.get_type()).ok().flatten().unwrap_or_default();
-        let names = slots.iter().map(|name| name.bind(py)).chain([intern!(py, "__dict__")]);
-        names.filter_map(|name| object.getattr(name).ok()).collect()
     }
 }

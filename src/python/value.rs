@@ -14,7 +14,8 @@
 use super::errors::SerializationError;
 use super::exit_guard::{ExitGuard, let_go};
 use super::pair;
-use super::types::{self, Types};
+use super::sizes;
+use super::types::Types;
 use crate::engine::compress;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
@@ -156,7 +157,7 @@ impl CachedValue {
 /// Takes a private copy of a value, or the value itself where nobody can change it.
 #[inline(always)]
 pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
-    if let Some(bytes) = types::size_of_atom(value)
+    if let Some(bytes) = sizes::of_atom(value)
         && bytes < storage.compress_from.unwrap_or(storage.most_bytes)
     {
         return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
@@ -170,7 +171,7 @@ fn freeze_any(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
     let py = value.py();
     let types = Types::get(py)?;
     if storage.shared {
-        let bytes = types.deep_size(value);
+        let bytes = sizes::of_all(types, value);
         return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
     }
     let mut freezer =
@@ -183,7 +184,7 @@ fn freeze_any(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
     }
     let Some(template) = template else {
         let copy = deepcopy(value)?;
-        let bytes = types.deep_size(&copy);
+        let bytes = sizes::of_all(types, &copy);
         // What copies to itself cannot be changed, as far as its own class knows.
         let copied = if copy.is(value) {
             CachedValue::Shared(copy.unbind())
@@ -198,14 +199,20 @@ fn freeze_any(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Frozen> {
         && let Some(from) = storage.compress_from
         && let Some(packed) = pack(py, types, &template, bytes, from)?
     {
-        return Ok(Frozen { bytes: packed.len(), value: CachedValue::Packed(packed) });
+        let heads = counted_on_heap(size_of::<Box<[u8]>>());
+        let bytes = sizes::on_heap(packed.len()) + heads;
+        return Ok(Frozen { bytes, value: CachedValue::Packed(Arc::new(packed)) });
     }
-    let value = match template {
-        Template::Leaf(object) => CachedValue::Shared(object),
-        Template::Dict { master, nested } if nested.is_empty() => CachedValue::FlatDict(master),
-        template => CachedValue::Template(Arc::new(template)),
-    };
-    Ok(Frozen { value, bytes })
+    Ok(match template {
+        Template::Leaf(object) => Frozen { value: CachedValue::Shared(object), bytes },
+        Template::Dict { master, nested } if nested.is_empty() => {
+            Frozen { value: CachedValue::FlatDict(master), bytes }
+        }
+        template => Frozen {
+            bytes: bytes + counted_on_heap(size_of::<Template>()),
+            value: CachedValue::Template(Arc::new(template)),
+        },
+    })
 }
 
 /// In-process only, and only for plain data: `marshal` gives back exactly what it was given.
@@ -215,7 +222,7 @@ fn pack(
     template: &Template,
     bytes: usize,
     from: usize,
-) -> PyResult<Option<Arc<Box<[u8]>>>> {
+) -> PyResult<Option<Box<[u8]>>> {
     let plain = types.marshal_dumps.bind(py).call1((template.build(py)?,))?;
     let plain = plain.cast_into::<PyBytes>()?;
     // Python objects take several times the bytes of what they say. The threshold is meant for
@@ -223,7 +230,12 @@ fn pack(
     if plain.as_bytes().len() < from {
         return Ok(None);
     }
-    Ok(compress::pack(plain.as_bytes(), bytes).map(Arc::new))
+    Ok(compress::pack(plain.as_bytes(), bytes))
+}
+
+/// Bytes that something behind an [`Arc`] takes, with the two counts before it.
+const fn counted_on_heap(bytes: usize) -> usize {
+    sizes::on_heap(2 * size_of::<usize>() + bytes)
 }
 
 fn deepcopy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -243,6 +255,20 @@ fn deepcopy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         }
         error
     })
+}
+
+/// Whose the keys of a dict are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    OfTheValue,
+    /// Names of attributes, of which there is one each for all instances.
+    OfTheClass,
+}
+
+/// Gives back what a list has too much, and returns the bytes it takes.
+fn fitted<T>(list: &mut Vec<T>) -> usize {
+    list.shrink_to_fit();
+    sizes::on_heap(list.len() * size_of::<T>())
 }
 
 struct Freezer<'a> {
@@ -275,11 +301,15 @@ impl Freezer<'_> {
             return Ok(None);
         }
         if self.types.is_plain_leaf(value) {
-            self.bytes += self.types.shallow_size(value);
+            // The value as a whole counts in full: it must fit by itself.
+            self.bytes += match level {
+                0 => sizes::of_one(self.types, value),
+                _ => sizes::of_part(self.types, value),
+            };
             return Ok(Some(Template::Leaf(value.clone().unbind())));
         }
         if let Ok(dict) = value.cast_exact::<PyDict>() {
-            return self.dict(dict, level);
+            return self.dict(dict, level, Keys::OfTheValue);
         }
         if let Ok(list) = value.cast_exact::<PyList>() {
             return self.list(list, level);
@@ -292,27 +322,27 @@ impl Freezer<'_> {
             let master = PySet::empty(value.py())?;
             master.call_method1(intern!(value.py(), "update"), (set,))?;
             let fits = self.all_leaves(master.try_iter()?, level + 1)?;
-            self.bytes += self.types.shallow_size(master.as_any());
+            self.bytes += sizes::of_one(self.types, master.as_any());
             return Ok(fits.then(|| Template::Set(master.unbind())));
         }
         if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
             let fits = self.all_leaves(set.try_iter()?, level + 1)?;
-            self.bytes += self.types.shallow_size(value);
+            self.bytes += sizes::of_one(self.types, value);
             return Ok(fits.then(|| Template::Leaf(value.clone().unbind())));
         }
         self.plain = false;
         if self.types.is_other_leaf(value)? {
-            self.bytes += self.types.leaf_size(value);
+            self.bytes += sizes::of_leaf(self.types, value);
             return Ok(Some(Template::Leaf(value.clone().unbind())));
         }
         if self.types.is_named_tuple(value)? {
-            self.bytes += self.types.shallow_size(value);
+            self.bytes += sizes::of_one(self.types, value);
             let fits = self.all_leaves(value.cast::<PyTuple>()?.iter().map(Ok), level + 1)?;
             return Ok(fits.then(|| Template::Leaf(value.clone().unbind())));
         }
         if let Ok(bytes) = value.cast_exact::<PyByteArray>() {
             let master = PyByteArray::new(value.py(), &bytes.to_vec());
-            self.bytes += self.types.shallow_size(master.as_any());
+            self.bytes += sizes::of_one(self.types, master.as_any());
             return Ok(Some(Template::Bytes(master.unbind())));
         }
         if self.types.is_plain_dataclass(value)? {
@@ -321,15 +351,21 @@ impl Freezer<'_> {
         Ok(None)
     }
 
-    fn dict(&mut self, dict: &Bound<'_, PyDict>, level: usize) -> PyResult<Option<Template>> {
+    fn dict(
+        &mut self,
+        dict: &Bound<'_, PyDict>,
+        level: usize,
+        keys: Keys,
+    ) -> PyResult<Option<Template>> {
         let master = dict.copy()?;
         let mut nested = Vec::new();
-        self.bytes += self.types.shallow_size(master.as_any());
+        self.bytes += sizes::of_one(self.types, master.as_any());
         // Not the original, which somebody may change meanwhile, and not the master, which changes
         // here.
         for (key, item) in master.copy()? {
             // Keys are looked at like values, and must be leaves: nobody can replace them.
-            if !matches!(self.freeze(&key, level + 1)?, Some(Template::Leaf(_))) {
+            let is_name = keys == Keys::OfTheClass && key.is_exact_instance_of::<PyString>();
+            if !is_name && !matches!(self.freeze(&key, level + 1)?, Some(Template::Leaf(_))) {
                 return Ok(None);
             }
             match self.freeze(&item, level + 1)? {
@@ -341,13 +377,14 @@ impl Freezer<'_> {
                 None => return Ok(None),
             }
         }
+        self.bytes += fitted(&mut nested);
         Ok(Some(Template::Dict { master: master.unbind(), nested }))
     }
 
     fn list(&mut self, list: &Bound<'_, PyList>, level: usize) -> PyResult<Option<Template>> {
         let master = list.get_slice(0, list.len());
         let mut nested = Vec::new();
-        self.bytes += self.types.shallow_size(master.as_any());
+        self.bytes += sizes::of_one(self.types, master.as_any());
         for at in 0..master.len() {
             match self.freeze(&master.get_item(at)?, level + 1)? {
                 Some(Template::Leaf(_)) => {}
@@ -358,11 +395,11 @@ impl Freezer<'_> {
                 None => return Ok(None),
             }
         }
+        self.bytes += fitted(&mut nested);
         Ok(Some(Template::List { master: master.unbind(), nested }))
     }
 
     fn tuple(&mut self, tuple: &Bound<'_, PyTuple>, level: usize) -> PyResult<Option<Template>> {
-        self.bytes += self.types.shallow_size(tuple.as_any());
         let mut items = Vec::with_capacity(tuple.len());
         for item in tuple.iter_borrowed() {
             match self.freeze(&item, level + 1)? {
@@ -370,20 +407,22 @@ impl Freezer<'_> {
                 None => return Ok(None),
             }
         }
-        let leaves = items.iter().all(|item| matches!(item, Template::Leaf(_)));
-        Ok(Some(if leaves {
-            Template::Leaf(tuple.clone().into_any().unbind())
-        } else {
-            Template::Tuple(items)
-        }))
+        if items.iter().all(|item| matches!(item, Template::Leaf(_))) {
+            self.bytes += sizes::of_one(self.types, tuple.as_any());
+            return Ok(Some(Template::Leaf(tuple.clone().into_any().unbind())));
+        }
+        self.bytes += fitted(&mut items);
+        Ok(Some(Template::Tuple(items)))
     }
 
     fn instance(&mut self, value: &Bound<'_, PyAny>, level: usize) -> PyResult<Option<Template>> {
         let py = value.py();
-        self.bytes += self.types.shallow_size(value);
         let state = match value.getattr(intern!(py, "__dict__")) {
-            Ok(dict) => match self.dict(dict.cast::<PyDict>()?, level + 1)? {
-                Some(template) => Some(Box::new(template)),
+            Ok(dict) => match self.dict(dict.cast::<PyDict>()?, level + 1, Keys::OfTheClass)? {
+                Some(template) => {
+                    self.bytes += sizes::on_heap(size_of::<Template>());
+                    Some(Box::new(template))
+                }
                 None => return Ok(None),
             },
             Err(_) => None,
@@ -396,6 +435,7 @@ impl Freezer<'_> {
                 None => return Ok(None),
             }
         }
+        self.bytes += fitted(&mut slots);
         Ok(Some(Template::Instance { class: value.get_type().unbind(), state, slots }))
     }
 
