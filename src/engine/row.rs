@@ -153,12 +153,8 @@ pub(super) fn weigh<V, K>(key: &[u8], tag_slots: &[Slot], value_bytes: usize) ->
     const ROUNDED_UP: usize = 16;
     const MOST_KEY_SLOTS: usize = 6;
     let slots = tag_slots.len() + MOST_KEY_SLOTS;
-    let outside = if slots > PackedSlots::FEW {
-        let spilled = if slots > SlotList::new().inline_size() { slots } else { 0 };
-        size_of::<SlotList>() + ROUNDED_UP + size_of::<Slot>() * spilled
-    } else {
-        0
-    };
+    // A list elsewhere has room for some at its head, and for many elsewhere again.
+    let outside = if slots > PackedSlots::FEW { 2 * size_of::<Slot>() * slots } else { 0 };
     (size_of::<Row<V, K>>() + size_of::<Grounds>() + IN_INDEX + ROUNDED_UP + outside)
         .saturating_add(key.len())
         .saturating_add(value_bytes)
