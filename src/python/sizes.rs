@@ -6,12 +6,12 @@
 
 use super::types::Types;
 use super::{key, uuid};
-use pyo3::{ffi, intern};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString,
     PyTuple, PyType,
 };
+use pyo3::{ffi, intern};
 use std::collections::HashSet;
 
 /// What stands before an object that the garbage collector looks at.

@@ -28,7 +28,7 @@
 //! Cost: a hit writes the eight bytes of its row, and about one in 16 a counter (all of them in
 //! caches of a few hundred entries, which have little else to learn from). An eviction looks at
 //! seven rows and one bucket of ghosts, a new key at another bucket. Each time as many new keys
-//! have come as fit, the table is computed anew. Per shard 32 KiB of tables, and from the first
+//! have come as fit, the table is computed anew. Per shard 40 KiB of tables, and from the first
 //! eviction on eight bytes of ghosts for each entry, but 8 KiB at least.
 //!
 //! When not to use it: where the order of eviction must be predictable, or where a shard sees
@@ -103,7 +103,7 @@ impl Adaptive {
             sampled_below: u32::MAX >> sample_bits(max_entries),
             scale,
             statistics: Statistics::new(),
-            ranking: Ranking::by_age(scale),
+            ranking: Ranking::new(scale),
             ghosts: Ghosts::none(),
             search: Search::new(),
             drift: Drift::default(),
@@ -206,7 +206,7 @@ impl Adaptive {
         if scale != self.scale {
             self.statistics.rescale(self.scale, scale);
             self.scale = scale;
-            self.ranking = Ranking::by_age(scale);
+            self.ranking = Ranking::new(scale);
             self.lesson_ends = self.clock;
         }
         self.sample_bits = sample_bits(self.capacity);
@@ -220,7 +220,7 @@ impl Adaptive {
         let misses = if is_first { self.clock } else { misses };
         if self.drift.is_sudden(misses, self.sample_weight()) {
             // Until those that are there now are gone.
-            self.ranking = Ranking::by_age(self.scale);
+            self.ranking.rank_by_age();
             self.lesson_ends = self.clock.wrapping_add(self.ticks_of_capacity());
         }
         self.drift_look = (self.ticks_of_capacity() / DRIFT_LOOKS).max(MIN_DRIFT_LOOK);
@@ -243,7 +243,7 @@ impl Adaptive {
                 add(&mut waiting, self.scale, row.usage, self.clock, weight);
             }
         }
-        self.ranking.learn(&self.statistics, &waiting, self.scale);
+        self.ranking.learn(&self.statistics, &waiting);
         let full = self.ticks_of_capacity();
         self.statistics.fade(1.0 - FADING * (self.lesson as f32 / full.max(1) as f32).min(1.0));
         let next = if is_first { FIRST_LESSON } else { self.lesson.saturating_mul(2) };

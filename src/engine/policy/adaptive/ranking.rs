@@ -8,23 +8,21 @@
 //!
 //! The chances come from the statistics as hazards: of those still waiting at an age, how many
 //! were used in its cell. Where little was seen, a class leans on all classes of its interval,
-//! these on all entries, and these on a hazard that is equal in every logarithmic cell: the
-//! longer idle, the later again. Alone, that last rule is an LRU.
+//! these on all entries, and these on what the class itself suggests: an entry used `n` times in a
+//! time `t` is taken to be used at a rate of `(n + 1) / (t + age)`. For an entry not used again
+//! that is an LRU, for the others it is close to hyperbolic caching.
 //!
 //! Cost: `O(classes x ages)` for all of it, by one walk over the upper hull of each curve.
 
-use super::scale::{AGES, Scale};
-use super::statistics::{Ages, CLASSES, LEVELS, Statistics, Table};
+use super::scale::{AGES, INTERVALS, Scale};
+use super::statistics::{Ages, CLASSES, COUNT_OF_LEVEL, LEVELS, Statistics, Table};
 
-/// Chance of a use within half an octave before anything is known.
-const PRIOR: f32 = 0.3;
+/// Chance of a use within half an octave in which idle time alone counts.
+const BY_AGE: f32 = 0.3;
 /// Entries that the prior counts for.
 const PRIOR_WEIGHT: f32 = 4.0;
 /// Entries that what is known of more general classes counts for.
 const GENERAL_WEIGHT: f32 = 8.0;
-
-/// Entries, faded as they are, that need no curve of their own.
-const NEGLIGIBLE: f32 = 0.1;
 
 /// Worth at the beginning of a cell, and what it gains until the end of it.
 type Segment = [f32; 2];
@@ -32,13 +30,27 @@ type Segment = [f32; 2];
 #[derive(Debug)]
 pub(super) struct Ranking {
     segments: Box<[[Segment; AGES]; CLASSES]>,
+    /// First ages of the cells, and the end of the last one.
+    starts: [f32; AGES + 1],
+    /// Hazards of each class before anything is known.
+    priors: Box<Table>,
 }
 
 impl Ranking {
-    /// Ranks by idle time alone.
-    pub(super) fn by_age(scale: Scale) -> Self {
-        let by_age = best_rates(&[PRIOR; AGES], &starts(scale));
-        Self { segments: Box::new([by_age; CLASSES]) }
+    pub(super) fn new(scale: Scale) -> Self {
+        let starts = std::array::from_fn(|cell| scale.start(cell));
+        let mut priors = Box::new([[0.0; AGES]; CLASSES]);
+        for (class, prior) in priors.iter_mut().enumerate() {
+            *prior = prior_hazards(scale, class, &starts);
+        }
+        let mut ranking = Self { segments: Box::new([[[0.0; 2]; AGES]; CLASSES]), starts, priors };
+        ranking.rank_by_age();
+        ranking
+    }
+
+    /// Ranks by idle time alone, until the next lesson.
+    pub(super) fn rank_by_age(&mut self) {
+        self.segments.fill(best_rates(&[BY_AGE; AGES], &self.starts));
     }
 
     /// Uses per tick that can be had from keeping an entry, by the number of its cell in a flat
@@ -50,36 +62,37 @@ impl Ranking {
     }
 
     /// Learns from what became of entries, and from those that still wait.
-    pub(super) fn learn(&mut self, seen: &Statistics, waiting: &Table, scale: Scale) {
-        let starts = starts(scale);
+    pub(super) fn learn(&mut self, seen: &Statistics, waiting: &Table) {
         let mut all = Outcomes::default();
-        for class in 0..CLASSES {
-            all.add(seen, waiting, class);
-        }
-        let of_all = all.hazards(&[PRIOR; AGES], PRIOR_WEIGHT);
-        for (interval, segments) in self.segments.chunks_exact_mut(LEVELS).enumerate() {
+        (0..CLASSES).for_each(|class| all.add(seen, waiting, class));
+        let all = all.evidence(PRIOR_WEIGHT);
+        for interval in 0..INTERVALS {
             let classes = interval * LEVELS..(interval + 1) * LEVELS;
-            let mut general = Outcomes::default();
+            let mut alike = Outcomes::default();
             // Entries never used again are a class of their own among all.
-            classes.clone().skip(1).for_each(|class| general.add(seen, waiting, class));
-            let of_interval = general.hazards(&of_all, GENERAL_WEIGHT);
-            let unseen = best_rates(&of_interval, &starts);
-            for (class, segments) in classes.zip(segments) {
-                let mut outcomes = Outcomes::default();
-                outcomes.add(seen, waiting, class);
-                let general = if class % LEVELS == 0 { &of_all } else { &of_interval };
-                *segments = if outcomes.is_empty() {
-                    unseen
-                } else {
-                    best_rates(&outcomes.hazards(general, GENERAL_WEIGHT), &starts)
-                };
+            classes.clone().skip(1).for_each(|class| alike.add(seen, waiting, class));
+            let alike = alike.evidence(GENERAL_WEIGHT);
+            for class in classes {
+                let mut own = Outcomes::default();
+                own.add(seen, waiting, class);
+                let mut hazards = all.hazards(&self.priors[class]);
+                if class % LEVELS > 0 {
+                    hazards = alike.hazards(&hazards);
+                }
+                hazards = own.evidence(GENERAL_WEIGHT).hazards(&hazards);
+                self.segments[class] = best_rates(&hazards, &self.starts);
             }
         }
     }
 }
 
-fn starts(scale: Scale) -> [f32; AGES + 1] {
-    std::array::from_fn(|cell| scale.start(cell))
+fn prior_hazards(scale: Scale, class: usize, starts: &[f32; AGES + 1]) -> Ages {
+    let (interval, count) = (class / LEVELS, COUNT_OF_LEVEL[class % LEVELS]);
+    // An entry never used again has waited for the width of the first cell, say.
+    let past = starts[1] + count as f32 * scale.middle_of_interval(interval);
+    std::array::from_fn(|age| {
+        1.0 - ((past + starts[age]) / (past + starts[age + 1])).powi(count + 1)
+    })
 }
 
 #[derive(Debug, Default)]
@@ -98,21 +111,33 @@ impl Outcomes {
         sum(&mut self.left, &waiting[class]);
     }
 
-    fn is_empty(&self) -> bool {
-        self.reused.iter().chain(&self.left).sum::<f32>() < NEGLIGIBLE
-    }
-
-    /// The chance of a use in each cell for an entry that has reached it.
-    fn hazards(&self, general: &Ages, weight: f32) -> Ages {
-        let mut hazards = [0.0; AGES];
+    /// What these say against a more general belief that counts for so many entries.
+    fn evidence(&self, weight_of_belief: f32) -> Evidence {
+        let mut share = [0.0; AGES];
         let mut older = 0.0;
         for age in (0..AGES).rev() {
             // Those that left in this cell were at risk for half of it.
-            let at_risk = older + self.reused[age] + 0.5 * self.left[age];
-            hazards[age] = (self.reused[age] + weight * general[age]) / (at_risk + weight);
+            share[age] = older + self.reused[age] + 0.5 * self.left[age] + weight_of_belief;
             older += self.reused[age] + self.left[age];
         }
-        hazards
+        share.iter_mut().for_each(|at_risk| *at_risk = 1.0 / *at_risk);
+        let mut used = self.reused;
+        used.iter_mut().zip(share).for_each(|(used, share)| *used *= share);
+        share.iter_mut().for_each(|share| *share *= weight_of_belief);
+        Evidence { used, belief: share }
+    }
+}
+
+/// Hazards as a mean of what was seen and of a belief, by their weights.
+#[derive(Debug)]
+struct Evidence {
+    used: Ages,
+    belief: Ages,
+}
+
+impl Evidence {
+    fn hazards(&self, belief: &Ages) -> Ages {
+        std::array::from_fn(|age| self.used[age] + self.belief[age] * belief[age])
     }
 }
 
@@ -135,13 +160,16 @@ fn best_rates(hazards: &Ages, starts: &[f32; AGES + 1]) -> [Segment; AGES] {
     let mut hull = [AGES; AGES + 1];
     let mut corner = 0;
     for age in (0..AGES).rev() {
-        let slope_to = |end: usize| {
-            (curve[end].1 - curve[age].1) / (curve[end].0 - curve[age].0).max(f32::MIN_POSITIVE)
+        let from_here = |end: usize| (curve[end].0 - curve[age].0, curve[end].1 - curve[age].1);
+        let is_no_corner = |near: usize, far: usize| {
+            let (near, far) = (from_here(near), from_here(far));
+            far.1 * near.0 >= near.1 * far.0
         };
-        while corner > 0 && slope_to(hull[corner - 1]) >= slope_to(hull[corner]) {
+        while corner > 0 && is_no_corner(hull[corner], hull[corner - 1]) {
             corner -= 1;
         }
-        rates[age] = slope_to(hull[corner]);
+        let (time, uses) = from_here(hull[corner]);
+        rates[age] = uses / time.max(f32::MIN_POSITIVE);
         corner += 1;
         hull[corner] = age;
     }
@@ -159,8 +187,8 @@ mod tests {
 
     fn learned(seen: &Statistics) -> Ranking {
         let scale = Scale::of_capacity(CAPACITY);
-        let mut ranking = Ranking::by_age(scale);
-        ranking.learn(seen, &[[0.0; AGES]; CLASSES], scale);
+        let mut ranking = Ranking::new(scale);
+        ranking.learn(seen, &[[0.0; AGES]; CLASSES]);
         ranking
     }
 
@@ -211,7 +239,7 @@ mod tests {
 
     #[test]
     fn with_nothing_learned_the_longest_idle_is_worth_least() {
-        let ranking = Ranking::by_age(Scale::of_capacity(CAPACITY));
+        let ranking = Ranking::new(Scale::of_capacity(CAPACITY));
         let worths = [3, 10, 100, 1_000, 10_000, 60_000].map(|age| rank(&ranking, age));
         assert!(worths.is_sorted_by(|earlier, later| earlier > later), "{worths:?}");
     }

@@ -68,6 +68,11 @@ impl Scale {
         log_within(interval, self.intervals) / OCTAVE
     }
 
+    pub(super) fn middle_of_interval(self, cell: usize) -> f32 {
+        let [first, _] = self.intervals;
+        f32::from_bits(first.to_bits() + cell as u32 * OCTAVE + HALF_OCTAVE)
+    }
+
     /// First age of a cell, or the end of the last one.
     pub(super) fn start(self, cell: usize) -> f32 {
         if cell == 0 {

@@ -203,7 +203,7 @@ mod tests {
     /// The ages of victims taken one after the other, the longest idle being the worst.
     fn victims(table: &mut Table, count: usize) -> Vec<u32> {
         let scale = Scale::of_capacity(table.places());
-        let ranking = Ranking::by_age(scale);
+        let ranking = Ranking::new(scale);
         let judge = Judge { scale, ranking: &ranking, clock: NOW, by_bytes: false };
         let mut search = Search::new();
         let mut victim = || {

@@ -5,6 +5,8 @@ use super::usage::Usage;
 
 /// Levels of how often an entry was used again: never, once, 2-3, 4-7, 8 times and more.
 pub(super) const LEVELS: usize = 5;
+/// A count for each level.
+pub(super) const COUNT_OF_LEVEL: [i32; LEVELS] = [0, 1, 2, 5, 16];
 /// Mean interval by level. Without a use there is no interval: such entries are in class 0.
 pub(super) const CLASSES: usize = INTERVALS * LEVELS;
 

@@ -49,11 +49,13 @@ impl Usage {
         (u64::from(self.last_access) << 32) | u64::from(self.history)
     }
 
-    /// Notes a use. Uses within one tick are one use: they tell nothing of the time when the row
-    /// could be a victim, and where nearly everything is a hit, this is nearly every hit.
+    /// Notes a use.
     #[inline]
     pub(super) fn touch(&mut self, now: u32) {
         if self.last_access == now {
+            // Only counted: uses right after each other tell nothing of the time when the row
+            // could be a victim. Where nearly everything is a hit, this is nearly every hit.
+            self.history += u32::from(self.count() < MAX_COUNT);
             return;
         }
         let age = self.age(now).min(MAX_INTERVAL);
