@@ -15,7 +15,7 @@ use crate::invalidation::{InvalidationTable, Stamp};
 use hashbrown::HashTable;
 
 /// Rows looked at for outdated ones before a good one is evicted.
-const OUTDATED_LOOKS: usize = 2;
+const OUTDATED_LOOKS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Shard<V, K> {

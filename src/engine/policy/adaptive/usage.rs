@@ -53,8 +53,9 @@ impl Usage {
     #[inline]
     pub(super) fn touch(&mut self, now: u32) {
         if self.last_access == now {
-            // Only counted: uses right after each other tell nothing of the time when the row
-            // could be a victim. Where nearly everything is a hit, this is nearly every hit.
+            // An interval of nothing. Where nearly everything is a hit, this is nearly every hit,
+            // so it goes without a table: an eighth of the mean, rounded up.
+            self.history -= ((self.interval() + 7) >> 3) << COUNT_BITS;
             self.history += u32::from(self.count() < MAX_COUNT);
             return;
         }
