@@ -162,7 +162,9 @@ pub(super) fn freeze(value: &Bound<'_, PyAny>, storage: Storage) -> PyResult<Fro
     {
         return Ok(Frozen { value: CachedValue::Shared(value.clone().unbind()), bytes });
     }
-    freeze_any(value, storage)
+    // References are let go of on the way. Where PyO3 does not know that we are attached, it would
+    // put that off, and a program that does nothing but set would keep all it ever set.
+    Python::attach(|_| freeze_any(value, storage))
 }
 
 #[inline(never)]
