@@ -73,6 +73,10 @@ test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## 
 bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
 	$(BIN)/python benches/python/run.py $(ARGS)
 
+.PHONY: soak
+soak: $(STAMPS)/built ## Use a cache 100 million times, watch its memory; writes docs/soak.md (ARGS=2000000)
+	nice $(BIN)/python benches/python/soak.py --write $(ARGS)
+
 .PHONY: bench-engine
 bench-engine: ## Compare with other Rust caches; writes docs/benchmarks-engine.md (ARGS=--quick)
 	cargo run --release -p velro-cache-benches --bin engine_ratios -- $(ARGS)

@@ -72,8 +72,13 @@ pub(super) fn of_atom(value: &Bound<'_, PyAny>) -> Option<usize> {
 /// Bytes of an object that refers to nothing and is part of a value: its share of them, where
 /// others hold it as well.
 pub(super) fn of_part(types: &Types, part: &Bound<'_, PyAny>) -> usize {
+    let bytes = of_one(types, part);
     let holders = usize::try_from(part.get_refcnt()).unwrap_or(1);
-    of_one(types, part) / holders.saturating_sub(USUAL_HOLDERS).max(1)
+    if holders <= USUAL_HOLDERS + 1 {
+        return bytes;
+    }
+    // Of the parts of a value that holds it several times, the copy does so, too.
+    2 * bytes / (holders - USUAL_HOLDERS + 1)
 }
 
 /// Bytes of an object without what it refers to.
