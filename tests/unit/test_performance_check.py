@@ -95,7 +95,9 @@ async def test_a_cache_that_lies_is_found_out() -> None:
 async def test_the_sequence_is_repeatable(make_cache: Any) -> None:
     rates = []
     for seed in (1, 1, 2, 3, 4):
-        report = await run_cache_performance_test(make_cache(max_entries=100), 500, seed=seed)
+        # Which entries the adaptive policy keeps depends on hashes, which no two caches share.
+        cache = make_cache(max_entries=100, eviction_policy="lru")
+        report = await run_cache_performance_test(cache, 500, seed=seed)
         rates.append(report["cache_hit_rate_percent"])
     assert rates[0] == rates[1]
     assert len(set(rates)) > 1
