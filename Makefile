@@ -86,6 +86,10 @@ bench-hit-ratio: ## Compare hit ratios; with TRACES=dir, writes docs/hit-ratio.m
 	cargo run --release -p velro-cache-benches --bin hit_ratio -- \
 	  $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
 
+.PHONY: bench-safety
+bench-safety: $(STAMPS)/built $(STAMPS)/bench-packages ## See who hangs or crashes; writes docs/safety.md
+	$(BIN)/python benches/python/safety.py $(ARGS)
+
 .PHONY: test-benches
 test-benches: ## Check and test the Rust benchmarks; builds the other caches
 	cargo clippy -p velro-cache-benches --all-targets -- -D warnings

@@ -10,11 +10,13 @@ LIMIT_SECONDS = 60
 """After which a program counts as hanging."""
 
 PRELUDE = """
-import asyncio, faulthandler, os, signal, sys, threading, time, warnings
+import asyncio, faulthandler, logging, os, signal, sys, threading, time, warnings
 from velro_cache import *
 from velro_cache._engine import ManualClock
 # A hang shows where it hangs.
 faulthandler.dump_traceback_later(50, exit=True)
+# On a busy machine a step of an event loop may take long.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def child_exit(pid):

@@ -143,6 +143,7 @@ class CachedCalls:
     def counts(self) -> tuple[int, int]: ...
 
 def call_directly(cls: type[CachedFunction]) -> None: ...
+
 @disjoint_base
 class CachedFunction:
     """A decorated function that is not a coroutine function."""

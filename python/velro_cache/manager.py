@@ -135,13 +135,15 @@ class OptimizedCacheManager(LoadingCache):
             self._reopen()
             if self._sweeper is None or not self._sweeper.is_alive():
                 self._stop_sweeping = threading.Event()
-                self._sweeper = threading.Thread(
+                sweeper = threading.Thread(
                     target=_sweep_regularly,
                     args=(weakref.ref(self), self._stop_sweeping, self._config),
                     name=f"velro-cache-sweeper-{self._config.name}",
                     daemon=True,
                 )
-                self._sweeper.start()
+                # Some systems and some moments allow no more threads; then there is no sweeper.
+                sweeper.start()
+                self._sweeper = sweeper
                 _started.add(self)
         return _Started(self._preload)
 

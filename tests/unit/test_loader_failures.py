@@ -712,7 +712,6 @@ class TestRecursion:
             deeper(0)
         assert cache.get_or_load("k0", lambda: "fine") == "fine"
 
-
     async def test_a_coroutine_function_without_end_is_told_before_memory_ends(
         self, cache: OptimizedCacheManager
     ) -> None:
