@@ -15,7 +15,7 @@ LEAVING = {
     "too large a successor": "cache.set('k', 'x' * 2_000_000)",
     "expired, looked up": "clock.advance(1000); cache.get('k')",
     "expired, swept": "clock.advance(1000); cache.sweep()",
-    "expired, room needed": "clock.advance(1000); [cache.set(f'm:{n}', n) for n in range(40)]",
+    "expired, room needed": "clock.advance(1000); [cache.set(f'm:{n}', n) for n in range(100)]",
     "invalidated by tag": "cache.invalidate_by_tags(['t'])",
     "invalidated by key": "cache.invalidate_by_pattern('k')",
     "invalidated by wildcard": "cache.invalidate_by_pattern('*k*')",
@@ -66,7 +66,9 @@ def test_when(leaving: str, isolation: str) -> None:
         DYING
         + f"""
 clock = ManualClock()
-config = OptimizedCacheConfig(isolation="{isolation}", max_entries=20, max_size_mb=1)
+config = OptimizedCacheConfig(
+    isolation="{isolation}", max_entries=64, max_size_mb=1, eviction_policy="lru"
+)
 cache = OptimizedCacheManager(config, clock=clock)
 words = dying_words(cache)
 for number, word in enumerate(words):
