@@ -69,6 +69,20 @@ test-interleavings: ## Test the engine with threads in all orders, under loom an
 test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Test the package (PYTEST_ARGS="-k name")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# A CPython without a GIL is an interpreter of its own, with packages and a build of its own.
+FREE_THREADED := .venv-free-threaded
+WITHOUT_GIL := env -u PYO3_PYTHON VIRTUAL_ENV=$(CURDIR)/$(FREE_THREADED) \
+  CARGO_TARGET_DIR=target/free-threaded
+
+.PHONY: test-free-threaded
+test-free-threaded: $(STAMPS)/free-threaded-built ## Test without a GIL; builds such a CPython if there is none
+	$(FREE_THREADED)/bin/python -m pytest tests/free_threaded tests/unit tests/integration \
+	  tests/memory $(PYTEST_ARGS)
+
+.PHONY: bench-free-threaded
+bench-free-threaded: $(STAMPS)/free-threaded-built ## One thread and two without a GIL; writes docs/free-threaded.md
+	$(FREE_THREADED)/bin/python benches/python/free_threaded.py --write $(ARGS)
+
 .PHONY: bench
 bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
 	$(BIN)/python benches/python/run.py $(ARGS)
@@ -101,7 +115,7 @@ wheel: $(STAMPS)/venv ## Build a wheel into dist/
 
 .PHONY: clean
 clean: ## Remove what was built, and the virtual environment
-	rm -rf target dist $(VENV) $(STAMPS) python/velro_cache/_engine*.so
+	rm -rf target dist $(VENV) $(FREE_THREADED) $(STAMPS) python/velro_cache/_engine*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv: pyproject.toml
@@ -116,6 +130,18 @@ $(STAMPS)/venv: pyproject.toml
 
 $(STAMPS)/built: $(STAMPS)/venv $(SOURCES)
 	$(BIN)/maturin develop --release --quiet
+	@touch $@
+
+# hypothesis and pydantic: the last with wheels for 3.13 without a GIL.
+$(STAMPS)/free-threaded-venv: scripts/get-free-threaded-python.sh
+	@mkdir -p $(STAMPS)
+	test -x $(FREE_THREADED)/bin/python || "$$(scripts/get-free-threaded-python.sh)" -m venv $(FREE_THREADED)
+	$(FREE_THREADED)/bin/python -m pip install --quiet 'maturin>=1.9.4,<2' pytest pytest-asyncio \
+	  pytest-timeout 'hypothesis<6.150' pydantic==2.12.3 rich fastapi httpx
+	@touch $@
+
+$(STAMPS)/free-threaded-built: $(STAMPS)/free-threaded-venv $(SOURCES)
+	$(WITHOUT_GIL) $(FREE_THREADED)/bin/maturin develop --release --quiet
 	@touch $@
 
 # `--group` reads the dependency groups of pyproject.toml.
