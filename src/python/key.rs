@@ -89,8 +89,38 @@ pub(super) fn ascii<'a>(object: Borrowed<'a, '_, PyAny>) -> Option<&'a [u8]> {
     let object = object.as_ptr();
     // SAFETY: `object` is a live object for `'a`; the second question is only asked of a text.
     unsafe {
-        (ffi::PyUnicode_Check(object) != 0 && ffi::PyUnicode_IS_COMPACT_ASCII(object) != 0)
-            .then(|| characters(object))
+        (ffi::PyUnicode_Check(object) != 0 && is_compact_ascii(object)).then(|| characters(object))
+    }
+}
+
+/// # Safety
+/// `text` is a text.
+#[cfg(not(Py_3_14))]
+#[inline(always)]
+unsafe fn is_compact_ascii(text: *mut ffi::PyObject) -> bool {
+    // SAFETY: as required of the caller.
+    unsafe { ffi::PyUnicode_IS_COMPACT_ASCII(text) != 0 }
+}
+
+/// The bits that say so cannot be read from 3.14 on. A text whose UTF-8 is as long as itself has
+/// ASCII characters alone, and lies in one piece unless its class was derived from `str`.
+///
+/// # Safety
+/// `text` is a text.
+#[cfg(Py_3_14)]
+#[inline]
+unsafe fn is_compact_ascii(text: *mut ffi::PyObject) -> bool {
+    let mut bytes = 0;
+    // SAFETY: as required of the caller; where there is no UTF-8, an exception is set, and cleared.
+    unsafe {
+        if ffi::PyUnicode_CheckExact(text) == 0 {
+            return false;
+        }
+        if ffi::PyUnicode_AsUTF8AndSize(text, &raw mut bytes).is_null() {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        bytes == ffi::PyUnicode_GET_LENGTH(text)
     }
 }
 
