@@ -27,8 +27,9 @@ class ConfiguredCache(CacheCore):
         cls, config: OptimizedCacheConfig | None = None, *, clock: ManualClock | None = None
     ) -> Self:
         """Build the compiled half from the settings."""
-        settings = dataclasses.asdict(config or OptimizedCacheConfig())
-        return super().__new__(cls, {**settings, "shards": _locks()}, clock)
+        config = config or OptimizedCacheConfig()
+        settings = {**dataclasses.asdict(config), "shards": _locks(config.max_size_mb)}
+        return super().__new__(cls, settings, clock)
 
     def __init__(
         self, config: OptimizedCacheConfig | None = None, *, clock: ManualClock | None = None
@@ -41,7 +42,15 @@ class ConfiguredCache(CacheCore):
         return self._config
 
 
-def _locks() -> int:
-    """Locks of a new store: one under the GIL, where more would only cost."""
-    gil_enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
-    return 1 if gil_enabled else 4 * (os.cpu_count() or 1)
+_LEAST_MIB_PER_LOCK = 2
+"""A lock guards a share of the bounds, and an entry must fit it."""
+
+
+def _locks(max_size_mb: int) -> int:
+    """Locks of a new store: one under the GIL, where more would only cost.
+
+    Without one, so many that two threads seldom meet at the same; more than that brings nothing.
+    """
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return 1
+    return max(1, min(32 * (os.cpu_count() or 1), max_size_mb // _LEAST_MIB_PER_LOCK))

@@ -37,8 +37,8 @@ pub struct EngineConfig {
 /// Row numbers are 32 bits; one is kept as "none".
 const MOST_ENTRIES: usize = u32::MAX as usize - 1;
 
-/// A shard smaller than this would make the bounds of the whole store too rough.
-const FEWEST_ENTRIES_PER_SHARD: usize = 256;
+/// A shard smaller than this would evict what others have room for: keys do not fall evenly.
+const FEWEST_ENTRIES_PER_SHARD: usize = 64;
 
 impl EngineConfig {
     /// A single-lock store with default limits.
@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn small_stores_have_one_shard() {
-        let mut config = EngineConfig::new(300, 1 << 20, PolicyKind::Lru);
-        config.shards = 16;
+        let mut config = EngineConfig::new(100, 128 << 20, PolicyKind::Lru);
+        config.shards = 64;
         assert_eq!(config.effective_shards(), 1);
         config.max_entries = 10_000;
-        assert_eq!(config.effective_shards(), 16);
+        assert_eq!(config.effective_shards(), 64);
     }
 }

@@ -185,3 +185,9 @@ def test_bounds_hold_while_threads_fill_evict_and_clear() -> None:
     assert cache.get_stats()["evictions"] > 0
     cache.clear()
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize("max_size_mb", [1, 2, 3, 8, 128, 1000])
+def test_a_value_of_two_mebibytes_fits_or_as_much_as_the_bound(max_size_mb: int) -> None:
+    cache = OptimizedCacheManager(OptimizedCacheConfig(max_size_mb=max_size_mb))
+    assert cache.set("k", bytes(min(2, max_size_mb) * 2**20 - 1_000))
