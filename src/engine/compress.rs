@@ -4,6 +4,8 @@
 //! where it saves at least a quarter: a value that does not shrink would pay for being unpacked
 //! at every hit and give nothing back.
 
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+use std::cell::RefCell;
 use thiserror::Error;
 
 /// Compressed bytes that do not unpack. Cannot come from outside: they never leave the process.
@@ -11,12 +13,37 @@ use thiserror::Error;
 #[error("stored value does not unpack")]
 pub struct UnpackError;
 
+/// Largest working space a thread keeps.
+const MOST_KEPT: usize = 1 << 20;
+
+/// What compressing needs besides its input. Kept, because large blocks that come and go between
+/// small ones that stay leave holes in the heap, several times as large as what is stored.
+#[derive(Default)]
+struct WorkingSpace {
+    table: CompressTable,
+    out: Vec<u8>,
+}
+
 /// Compresses `plain` if that saves at least a quarter of `bytes_now`, the bytes the value takes
 /// in memory as it is.
 #[must_use]
 pub fn pack(plain: &[u8], bytes_now: usize) -> Option<Box<[u8]>> {
-    let packed = lz4_flex::compress_prepend_size(plain);
-    (packed.len() <= bytes_now / 4 * 3).then(|| packed.into_boxed_slice())
+    thread_local!(static SPACE: RefCell<WorkingSpace> = RefCell::default());
+    SPACE.with_borrow_mut(|space| {
+        let length = u32::try_from(plain.len()).ok()?.to_le_bytes();
+        let most = length.len() + get_maximum_output_size(plain.len());
+        if space.out.len() < most {
+            space.out.resize(most, 0);
+        }
+        let (head, body) = space.out.split_at_mut(length.len());
+        head.copy_from_slice(&length);
+        let packed = compress_into_with_table(plain, body, &mut space.table).ok()?;
+        let packed = length.len() + packed;
+        let kept = (packed <= bytes_now / 4 * 3).then(|| space.out[..packed].into());
+        space.out.truncate(MOST_KEPT);
+        space.out.shrink_to(MOST_KEPT);
+        kept
+    })
 }
 
 /// Undoes [`pack`].

@@ -29,10 +29,12 @@ pub(super) struct Hint(usize);
 
 impl Hint {
     /// Objects lie on multiples of 16. Texts that were made one after the other often lie one
-    /// after the other, and so do then their places.
+    /// after the other, and so do then their places. The higher bits tell the heaps of threads
+    /// apart, which lie at like distances from large round addresses.
     #[inline]
     pub(super) fn of_text(text: *mut ffi::PyObject) -> Self {
-        Self(text as usize >> 4)
+        let address = text as usize;
+        Self((address >> 4) ^ (address >> 22))
     }
 
     /// For parts of which each has bits of its own.
