@@ -6,6 +6,7 @@ use super::clock::PyManualClock;
 use super::errors::ConfigError;
 use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::inner::{About, Inner, Seconds, Settings};
+use super::int::{self, Side};
 use super::prepared::PreparedEntry;
 use super::raw::Raised;
 use super::{lookup, pair, text};
@@ -17,7 +18,7 @@ use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::atomic::Ordering;
 
@@ -372,6 +373,27 @@ impl CacheCore {
         slots.push(keys::slot_of_tag(&tag));
         Ok(self.inner.invalidate_slots(&slots))
     }
+}
+
+/// An integer as a caller gives it; one that is too large is as wrong as the largest.
+pub(super) fn number(object: &Bound<'_, PyAny>) -> PyResult<i64> {
+    match object.cast_exact::<PyInt>() {
+        Ok(number) => Ok(int::to_i64(number).unwrap_or_else(|side| match side {
+            Side::Above => i64::MAX,
+            Side::Below => i64::MIN,
+        })),
+        Err(_) => {
+            let _guard = ExitGuard::hold();
+            object.extract()
+        }
+    }
+}
+
+/// A stamp as a caller gives it; none is negative.
+pub(super) fn stamp(object: &Bound<'_, PyAny>) -> PyResult<Stamp> {
+    Stamp::try_from(number(object)?).map_err(|_| {
+        PyValueError::new_err("stamp must come from snapshot() of this cache; this one is negative")
+    })
 }
 
 pub(super) fn checked_priority(priority: i64) -> PyResult<u8> {

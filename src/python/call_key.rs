@@ -57,7 +57,14 @@ pub(super) fn push(
         push_sized(b's', bytes, out);
         return Ok(());
     }
-    push_at(value, spelling, out, 0)
+    push_at(value, spelling, out, 0)?;
+    if out.len() > MOST_BYTES { Err(too_long()) } else { Ok(()) }
+}
+
+fn too_long() -> PyErr {
+    UncacheableArgumentError::new_err(format!(
+        "the arguments of a call may have {MOST_BYTES} bytes in all; hash long ones"
+    ))
 }
 
 fn push_at(
@@ -69,9 +76,7 @@ fn push_at(
     // Checked before each part: a few tuples that hold each other many times have more parts
     // than memory has room for.
     if out.len() > MOST_BYTES {
-        return Err(UncacheableArgumentError::new_err(format!(
-            "the arguments of a call may have {MOST_BYTES} bytes in all; hash long ones"
-        )));
+        return Err(too_long());
     }
     if let Ok(text) = value.cast_exact::<PyString>() {
         let bytes = text::utf8(text)?;

@@ -9,7 +9,8 @@
 //!
 //! What it takes is a cleanup handler of the thread, which the C library runs before it unwinds
 //! anything. Registering one takes some 30 instructions, so a lookup that is answered with what
-//! lies in the table does without: it runs no code but the interpreter's.
+//! lies in the table, and makes nothing, does without: it runs no code but the interpreter's. Where
+//! something is made, up to CPython 3.11 the collector may run, and with it code of others.
 #![allow(
     unsafe_code,
     reason = "registers a cleanup handler with the C library; every block says why it is sound"

@@ -148,7 +148,7 @@ unsafe extern "C" fn set(
         };
         let (key, value) = (key.ok_or(Raised)?, value.ok_or(Raised)?);
         let stamp = match given(stamp) {
-            Some(stamp) => inner.checked_stamp(Some(stamp.extract()?))?,
+            Some(stamp) => inner.checked_stamp(Some(cache::stamp(&stamp)?))?,
             None => inner.store.snapshot(),
         };
         let ttl = match given(ttl) {
@@ -156,7 +156,7 @@ unsafe extern "C" fn set(
             None => inner.life(None, Life::Default)?,
         };
         let priority = match priority {
-            Some(priority) => cache::checked_priority(priority.extract()?)?,
+            Some(priority) => cache::checked_priority(cache::number(&priority)?)?,
             None => 1,
         };
         let stored = with_key(key, |bytes| {

@@ -5,6 +5,7 @@
 use super::errors::{CacheStoppedError, ConfigError};
 use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::gil_lock::ShardLock;
+use super::int::{self, Side};
 use super::key::{self, CachedKey, PlainText};
 use super::loads::Loads;
 use super::memo::{Hint, Memo};
@@ -111,10 +112,12 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(whole) = object.cast_exact::<PyInt>()
-            && let Ok(whole) = whole.extract::<u32>()
-        {
-            return Ok(Self::Whole(whole));
+        if let Ok(whole) = object.cast_exact::<PyInt>() {
+            return Ok(match int::to_i64(&whole) {
+                Ok(whole) => u32::try_from(whole).map_or(Self::Exact(whole as f64), Self::Whole),
+                Err(Side::Above) => Self::Exact(f64::INFINITY),
+                Err(Side::Below) => Self::Exact(f64::NEG_INFINITY),
+            });
         }
         // Other numbers have code of their own.
         let _guard = (!object.is_exact_instance_of::<PyFloat>()).then(ExitGuard::hold);
@@ -193,8 +196,8 @@ impl Inner {
             Some(Seconds::Exact(seconds)) if seconds.is_nan() || seconds <= 0.0 => {
                 return Err(bad_ttl(seconds));
             }
-            // The conversion stops at the longest time there is.
-            Some(Seconds::Exact(seconds)) => (seconds * 1000.0) as Millis,
+            // The conversion stops at the longest time there is. The shortest life is a millisecond.
+            Some(Seconds::Exact(seconds)) => ((seconds * 1000.0) as Millis).max(1),
         };
         Ok(asked.min(self.lives.longest.max(usual)))
     }

@@ -58,6 +58,8 @@ impl Found {
         if !self.is_master {
             return Some(Ok(object));
         }
+        // Comparing keys, and up to CPython 3.11 the collector, may run code of the caller's.
+        let _guard = ExitGuard::hold();
         // SAFETY: masters are dicts; the copy is a new reference, or null with an exception set.
         let copy = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyDict_Copy(object.as_ptr())) };
         Some(copy.ok_or(Raised))

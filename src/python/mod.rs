@@ -1,6 +1,6 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
-//! * [`text`], [`uuid`], [`types`], [`sizes`], [`value`], [`call_key`] — Python objects as bytes, and back;
+//! * [`text`], [`uuid`], [`int`], [`types`], [`sizes`], [`value`], [`call_key`] — Python objects as bytes, and back;
 //! * [`inner`] — the store and its settings; [`cache`] — as a class;
 //! * [`hot`] — its lookups and its store as raw functions ([`raw`]); [`lookup`] — from a key to the
 //!   object for the caller; [`key`], [`memo`] — a text that is asked for again; [`pair`] — what
@@ -22,6 +22,7 @@ mod gil_lock;
 mod hot;
 mod hot_docs;
 mod inner;
+mod int;
 mod key;
 mod loads;
 mod lookup;

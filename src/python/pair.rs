@@ -5,6 +5,8 @@
 //! `enumerate`: the tuple handed out last is kept, and if by the next lookup nobody else holds
 //! it, it is filled anew.
 //!
+//! The value handed out last is therefore held until the next lookup, or until it leaves the cache.
+//!
 //! Only with a GIL, and up to CPython 3.13: later tuples remember their hash.
 #![allow(unsafe_code, reason = "fills tuples in place; every block says why it is sound")]
 
@@ -39,8 +41,11 @@ fn make<'py>(
     value: Bound<'py, PyAny>,
     flag: *mut ffi::PyObject,
 ) -> Result<Bound<'py, PyAny>, Raised> {
-    // SAFETY: `flag` is True or False. PyTuple_New returns a new tuple or null with an exception set; both places are
-    // filled with references we own before anybody else sees the tuple.
+    // Up to CPython 3.11 the collector may run where something is made, and finalizers with it.
+    #[cfg(not(Py_3_12))]
+    let _guard = super::exit_guard::ExitGuard::hold();
+    // SAFETY: `flag` is True or False. PyTuple_New returns a new tuple or null with an exception
+    // set; both places are filled with references we own before anybody else sees the tuple.
     unsafe {
         let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(2))?;
         ffi::PyTuple_SET_ITEM(tuple.as_ptr(), 0, value.into_ptr());

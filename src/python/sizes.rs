@@ -5,7 +5,7 @@
 //! object with as many holders as entries that refer to it is one object, not as many.
 
 use super::types::Types;
-use super::{key, uuid};
+use super::{int, key, uuid};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyModule, PySet, PyString,
@@ -65,7 +65,7 @@ pub(super) fn of_atom(value: &Bound<'_, PyAny>) -> Option<usize> {
         return Some(0);
     }
     let is_number = value.is_exact_instance_of::<PyFloat>()
-        || value.is_exact_instance_of::<PyInt>() && value.extract::<i64>().is_ok();
+        || value.cast_exact::<PyInt>().is_ok_and(|number| int::to_i64(number).is_ok());
     is_number.then_some(NUMBER)
 }
 

@@ -56,6 +56,7 @@ unsafe extern "C" fn call(
         if plain && let Some(value) = calls.find_positional(py, positional)? {
             return Ok(value);
         }
+        let _guard = ExitGuard::hold();
         let args = PyTuple::new(py, positional)?;
         let kwargs = PyDict::new(py);
         if !names.is_null() {
