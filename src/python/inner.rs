@@ -196,8 +196,8 @@ impl Inner {
             Some(Seconds::Exact(seconds)) if seconds.is_nan() || seconds <= 0.0 => {
                 return Err(bad_ttl(seconds));
             }
-            // The conversion stops at the longest time there is. The shortest life is a millisecond.
-            Some(Seconds::Exact(seconds)) => ((seconds * 1000.0) as Millis).max(1),
+            // The conversion stops at the longest time there is.
+            Some(Seconds::Exact(seconds)) => (seconds * 1000.0) as Millis,
         };
         Ok(asked.min(self.lives.longest.max(usual)))
     }
