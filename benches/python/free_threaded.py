@@ -330,11 +330,10 @@ Scaling is what two threads do in the time in which one does one; 2.00x is all t
 thread has {KEYS} keys of its own. A round counts only if both threads ran side by side without a
 pause; {counted} rounds did, {discarded} did not. Net of the empty loop.
 
-Two things are still shared. The cache is divided into parts with a lock each, and their locks and
-counters move between processors when both threads have keys in a part. And places of texts are
-remembered by some bits of their address: threads that make their texts in the same way get equal
-bits, and take each other's places, which costs `get`, `get_value` and `set` more than all else.
-"Texts apart" is `get` where the second thread's texts have other bits.
+What is still shared is the lock and the counters of a part: a cache is divided into parts with a
+lock each, and these move between processors when both threads have keys in one. "Texts apart" is
+`get` where the second thread's texts lie at other addresses, which decide where their places are
+remembered.
 
 {about.processor}, {about.cores} processors, {about.system}, {about.python} without a GIL,
 commit {about.commit}, {about.date}, load {about.load_average:.1f}. Made by `{about.command}`.

@@ -170,12 +170,20 @@ fn seen_by_collector<'py>(
     Ok(seen.cast_into::<PyList>()?.iter().collect())
 }
 
-/// Attributes and slots, as far as an object will tell.
+/// Attributes and slots, as far as an object will tell, and what lies in a deque, the one standard
+/// container that is none of the everyday ones.
 fn attributes<'py>(types: &Types, object: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
     let py = object.py();
-    let slots = types.slot_names(&object.get_type()).ok().flatten().unwrap_or_default();
+    let class = object.get_type();
+    let slots = types.slot_names(&class).ok().flatten().unwrap_or_default();
     let names = slots.iter().map(|name| name.bind(py)).chain([intern!(py, "__dict__")]);
-    names.filter_map(|name| object.getattr(name).ok()).collect()
+    let mut parts: Vec<_> = names.filter_map(|name| object.getattr(name).ok()).collect();
+    if class.fully_qualified_name().is_ok_and(|name| name == "collections.deque")
+        && let Ok(items) = object.try_iter()
+    {
+        parts.extend(items.flatten());
+    }
+    parts
 }
 
 fn is_everyday_container(object: &Bound<'_, PyAny>) -> bool {

@@ -74,6 +74,10 @@ def test_a_bound_method_of_a_list_does_not_lead_to_the_setters_list(
     assert mine == []
 
 
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without a GIL the collector does not run where an object is made",
+)
 def test_a_dict_changed_by_a_finalizer_while_it_is_stored_gives_nothing_away(
     cache: OptimizedCacheManager,
 ) -> None:
