@@ -475,6 +475,8 @@ def test_members_of_a_class_at_the_address_of_one_that_is_gone_are_not_mixed_up(
         assert check(members.USER) == number
         del members
         gc.collect(0)
+    if not again and not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("without a GIL, addresses are not used again so soon")
     assert again > 0, "no address was used twice; the test shows nothing"
 
 
