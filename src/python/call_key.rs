@@ -264,6 +264,13 @@ impl Receivers {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (replaced, crowded) = {
             let mut known = self.known.lock();
+            // Another thread may have been as quick. An object has one plain weak reference, so
+            // the same reference means the same object.
+            if let Some((number, other)) = known.get(&address)
+                && other.is(&weak)
+            {
+                return Ok(*number);
+            }
             let replaced = known.insert(address, (number, weak.unbind()));
             (replaced, known.len() >= 64 && known.len().is_power_of_two())
         };
