@@ -64,9 +64,7 @@ impl Found {
         let copy = unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyDict_Copy(object.as_ptr())) };
         Some(copy.ok_or(Raised))
     }
-}
 
-impl Found {
     /// As the result of a raw method; not to be called on nothing.
     #[inline(always)]
     pub(super) fn into_ptr<'py>(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -221,3 +222,21 @@ class TestManualClock:
         other.set("k", 1, ttl=50)
         clock.advance(5)
         assert ("k" in one, "k" in other) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "ttl"), [(2**70, 1), ({"mask": 2**70}, 1), (1, 2**70), (1, 10**400)]
+)
+def test_integers_of_any_size_leave_nothing_behind(
+    cache: OptimizedCacheManager, value: object, ttl: int
+) -> None:
+    # Nothing but compiled methods: an exception dropped there would wait for another kind of call.
+    store, look_up = cache.set, cache.get
+    for _ in range(100):
+        store("k", value, ttl)
+        look_up("k")
+    before = sys.getallocatedblocks()
+    for _ in range(5_000):
+        store("k", value, ttl)
+        look_up("k")
+    assert sys.getallocatedblocks() - before < 500
