@@ -25,7 +25,7 @@ demo: $(STAMPS)/built $(STAMPS)/demo-packages ## Set up, and see the cache at wo
 	$(BIN)/python examples/demo.py $(ARGS)
 
 .PHONY: test
-test: lint stubs test-rust test-interleavings test-python ## Set up, and run all tests and checks
+test: lint stubs test-rust test-interleavings test-protocol-model test-python ## Set up, and run all tests and checks
 
 .PHONY: dev
 dev: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Set up everything for development in .venv
@@ -43,6 +43,7 @@ fmt: $(STAMPS)/test-packages ## Format all code
 lint: $(STAMPS)/test-packages $(STAMPS)/demo-packages $(STAMPS)/built ## Check format, lints and types
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features logs -- -D warnings
 	cargo clippy --features python -- -D warnings
 	$(BIN)/ruff format --check $(PY_DIRS)
 	$(BIN)/ruff check $(PY_DIRS)
@@ -54,7 +55,7 @@ stubs: $(STAMPS)/built $(STAMPS)/test-packages ## Compare the hand-written stub 
 
 .PHONY: test-rust
 test-rust: ## Test the engine, without Python
-	cargo test
+	cargo test --features logs
 
 # A build for each model checker, apart from all others: flags make cargo build everything anew.
 .PHONY: test-interleavings
@@ -65,9 +66,18 @@ test-interleavings: ## Test the engine with threads in all orders, under loom an
 	    cargo test --profile interleaving --test interleaving || exit 1; \
 	done
 
+.PHONY: test-protocol-model
+test-protocol-model: ## Try all that can happen between hosts, in a model (ARGS=--show-output)
+	cargo clippy -p velro-cache-protocol-model --all-targets -- -D warnings
+	cargo test --profile interleaving -p velro-cache-protocol-model -- $(ARGS)
+
 .PHONY: test-python
 test-python: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Test the package (PYTEST_ARGS="-k name")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Processes that are killed, frozen and cut off, for long (SCALE=20 ARGS="-k redis")
+	VELRO_CHAOS=$(or $(SCALE),20) $(BIN)/python -m pytest tests/chaos $(ARGS)
 
 # A CPython without a GIL is an interpreter of its own, with packages and a build of its own.
 FREE_THREADED := .venv-free-threaded
@@ -99,6 +109,10 @@ bench-engine: ## Compare with other Rust caches; writes docs/benchmarks-engine.m
 bench-hit-ratio: ## Compare hit ratios; with TRACES=dir, writes docs/hit-ratio.md
 	cargo run --release -p velro-cache-benches --bin hit_ratio -- \
 	  $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
+
+.PHONY: bench-invalidation
+bench-invalidation: $(STAMPS)/built $(STAMPS)/test-packages ## What a revocation costs; writes docs/benchmarks-invalidation.md
+	$(BIN)/python benches/python/invalidation.py --write $(ARGS)
 
 .PHONY: bench-safety
 bench-safety: $(STAMPS)/built $(STAMPS)/bench-packages ## See who hangs or crashes; writes docs/safety.md

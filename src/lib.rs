@@ -2,12 +2,17 @@
 //! taken away.
 //!
 //! Reading order: [`invalidation`] says when an entry is too old to be believed, [`engine`]
-//! stores entries and decides which one goes, and the `python` module (feature `python`) hands
-//! both to Python. Dependencies point in that direction only; without the feature this crate
-//! contains no Python at all, and plain `cargo check` proves it.
+//! stores entries and decides which one goes, [`log`] is how hosts tell each other what to
+//! invalidate, and the `python` module (feature `python`) hands all of it to Python. Dependencies
+//! point in that direction only; without the feature this crate contains no Python at all, and
+//! plain `cargo check` proves it.
 
 pub mod engine;
+mod fork_gate;
 pub mod invalidation;
+pub mod log;
+#[cfg(feature = "logs")]
+mod ofd_locks;
 #[cfg(feature = "python")]
 mod python;
 mod sync;

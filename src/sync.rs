@@ -3,7 +3,7 @@
 //! `tests/interleaving` runs the product's own code through every order of steps.
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{AtomicU64, Mutex, Ordering, Slots, slots};
+pub(crate) use modelled::{AtomicU64, Mutex, Ordering, Slots, slots, words};
 pub(crate) use parking_lot::RawMutex;
 #[cfg(feature = "python")]
 pub(crate) use parking_lot::RwLock;
@@ -18,16 +18,6 @@ pub(crate) type ShardMutex<L, T> = lock_api::Mutex<L, T>;
 
 /// Holds the lock of a shard.
 pub(crate) type ShardGuard<'a, L, T> = lock_api::MutexGuard<'a, L, T>;
-
-/// The slots of an invalidation table.
-#[cfg(not(any(loom, shuttle)))]
-pub(crate) type Slots = Box<[AtomicU64]>;
-
-/// So many slots, all zero; memory that nobody has touched is not taken yet.
-#[cfg(not(any(loom, shuttle)))]
-pub(crate) fn slots(count: usize) -> Slots {
-    bytemuck::zeroed_slice_box(count)
-}
 
 #[cfg(any(loom, shuttle))]
 mod modelled {
@@ -63,6 +53,16 @@ mod modelled {
         pub(crate) fn get(&self, number: usize) -> Option<&AtomicU64> {
             self.0.get(number % Self::PLACES)
         }
+
+        /// The word with this very number.
+        pub(crate) fn exactly(&self, number: usize) -> &AtomicU64 {
+            &self.0[number]
+        }
+    }
+
+    /// So many words that are told apart.
+    pub(crate) fn words(count: usize) -> Slots {
+        Slots(std::iter::repeat_with(|| AtomicU64::new(0)).take(count).collect())
     }
 
     pub(crate) fn slots(count: usize) -> Slots {

@@ -84,7 +84,8 @@ class _ObservedFlights(Flights):
     __slots__ = ("entered",)
 
     def __init__(self, cache: OptimizedCacheManager) -> None:
-        super().__init__(cache)
+        replaced = cache._flights
+        super().__init__(cache, replaced._gate, replaced._has_other_hosts)
         self.entered = threading.Semaphore(0)
 
     def _enter(self, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ from velro_cache.config import OptimizedCacheConfig
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import stop_cache_manager
 
+
+def _in_memory() -> str | None:
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - a folder of our own in it
+
+
 # The machines these run on are shared: a slow example is no finding, a wrong one is.
 _patient: dict[str, Any] = {
     "deadline": None,
@@ -23,6 +29,10 @@ _patient: dict[str, Any] = {
 settings.register_profile("fast", max_examples=100, **_patient)
 settings.register_profile("slow", max_examples=3000, **_patient)
 settings.load_profile(os.environ.get("VELRO_HYPOTHESIS_PROFILE", "fast"))
+
+# Nothing that runs besides these tests shares a table with them.
+_tables = tempfile.TemporaryDirectory(prefix="velro-cache-tests-", dir=_in_memory())
+os.environ["VELRO_CACHE_SHARED_MEMORY_DIRECTORY"] = _tables.name
 
 MakeCache = Callable[..., OptimizedCacheManager]
 

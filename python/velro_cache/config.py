@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Literal, Self, cast
 
@@ -48,8 +48,25 @@ _NUMBERS: Mapping[str, _Range] = {
     "compression_threshold_bytes": _Range(64, 1 << 30),
     "warming_batch_size": _Range(1, 100_000),
     "lock_timeout_seconds": _Range(0.0001, 3600, integer=False),
+    "max_staleness_seconds": _Range(0.1, 3600, integer=False),
+    "log_timeout_seconds": _Range(0.05, 60, integer=False),
+    "refill_limit": _Range(1, 100_000),
+    "l2_timeout_seconds": _Range(0.001, 60, integer=False),
 }
-_FLAGS = ("compression_enabled", "warming_enabled", "preload_auth_data")
+_FLAGS = ("compression_enabled", "warming_enabled", "preload_auth_data", "l2_single_flight")
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "isolation": ("copy", "shared"),
+    "on_silence": ("reload", "serve_stale"),
+    "invalidation_wait": ("host", "bus", "fleet"),
+}
+_ADDRESSES: Mapping[str, tuple[str, ...]] = {
+    "invalidation_log": ("redis", "rediss", "unix", "postgresql", "postgres", "sqlite"),
+    "redis_url": ("redis", "rediss", "unix"),
+}
+"""Settings that are addresses, and the schemes they may have."""
+_SECRETS = ("l2_signing_key", "l2_encryption_key")
+_LEAST_SECRET_CHARACTERS = 32
+_OPTIONAL = ("load_timeout_seconds", "shared_memory_directory", *_ADDRESSES, *_SECRETS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +101,34 @@ class OptimizedCacheConfig:
             callers get the very same object; for values nobody changes.
         load_timeout_seconds: Longest time ``get_or_load`` waits for a loader, in seconds. None:
             as long as the loader takes.
+        share_invalidations: True: all processes of this host and user whose cache has the same
+            ``name`` share one table of invalidations; an error where shared memory is not to be
+            had. ``"if_possible"``: a table of this process alone then, which is logged and shown
+            in the statistics. False: a table of this process alone.
+        shared_memory_directory: Where that table lies; the same for all who share it. None:
+            ``/dev/shm``, or the folder for temporary files where there is none.
+        invalidation_log: Address of the log by which hosts tell each other what to invalidate:
+            ``redis://``, ``rediss://``, ``unix://``, ``postgresql://`` or ``sqlite:///``. None:
+            one host.
+        invalidation_wait: What an invalidation waits for unless it is told otherwise: ``"host"``
+            (all workers of this host), ``"bus"`` (the log has acknowledged it too) or ``"fleet"``
+            (every host has applied it, or no longer serves what it knew).
+        log_timeout_seconds: Longest wait for one answer of the log, and for ``"bus"`` and
+            ``"fleet"``.
+        max_staleness_seconds: With a log: longest time for which permissive results are served
+            without news from it (0.1 to 3600).
+        on_silence: What happens then. ``"reload"``: the loader is asked. ``"serve_stale"``: old
+            results are served and counted, outside of what is promised.
+        refill_limit: Loads at once while there is no news from the log, so that the database is
+            not run over.
+        redis_url: Address of a Redis in which hosts share values (L2). None: no such sharing.
+            Without ``invalidation_log`` it serves as the log as well.
+        l2_timeout_seconds: Longest wait for one answer of L2; a request never fails for it.
+        l2_single_flight: Whether workers and hosts let one of them load a value that L2 lacks.
+        l2_signing_key: Text of 32 characters or more by which hosts know each other's values
+            (HMAC-SHA-256). None: values are not signed.
+        l2_encryption_key: Text of 32 characters or more by which values are encrypted
+            (AES-256-GCM), which signs them too. None: they are not encrypted.
 
     Raises:
         ConfigError: A value has the wrong type or is out of range; the message names the field
@@ -112,6 +157,20 @@ class OptimizedCacheConfig:
     name: str = "default"
     isolation: Literal["copy", "shared"] = "copy"
     load_timeout_seconds: float | None = 30.0
+    share_invalidations: bool | Literal["if_possible"] = True
+    shared_memory_directory: str | None = None
+    # Addresses may hold passwords; they and keys are never shown.
+    invalidation_log: str | None = field(default=None, repr=False)
+    invalidation_wait: Literal["host", "bus", "fleet"] = "host"
+    log_timeout_seconds: float = 5.0
+    max_staleness_seconds: float = 1.0
+    on_silence: Literal["reload", "serve_stale"] = "reload"
+    refill_limit: int = 32
+    redis_url: str | None = field(default=None, repr=False)
+    l2_timeout_seconds: float = 0.1
+    l2_single_flight: bool = False
+    l2_signing_key: str | None = field(default=None, repr=False)
+    l2_encryption_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check every field; see the class for the ranges."""
@@ -133,8 +192,23 @@ class OptimizedCacheConfig:
                 f"eviction_policy must be one of {names}, not {_shown(self.eviction_policy)}"
             ) from None
         object.__setattr__(self, "eviction_policy", policy)
-        if self.isolation not in ("copy", "shared"):
-            raise ConfigError(f'isolation must be "copy" or "shared", not {_shown(self.isolation)}')
+        for field_name, choices in _CHOICES.items():
+            _check_choice(field_name, getattr(self, field_name), choices)
+        sharing = self.share_invalidations
+        if not isinstance(sharing, bool) and sharing != "if_possible":
+            raise ConfigError(
+                'share_invalidations must be True, False or "if_possible", not '
+                + _shown(self.share_invalidations)
+            )
+        directory = self.shared_memory_directory
+        if directory is not None and not (
+            isinstance(directory, str) and os.path.isabs(directory) and "\0" not in directory
+        ):
+            raise ConfigError("shared_memory_directory must be an absolute path")
+        for field_name, schemes in _ADDRESSES.items():
+            _check_address(field_name, getattr(self, field_name), schemes)
+        for field_name in _SECRETS:
+            _check_secret(field_name, getattr(self, field_name))
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= 64:
             raise ConfigError("name must be a text of 1 to 64 characters")
         if not all(char.isascii() and (char.isalnum() or char in "-_.") for char in self.name):
@@ -144,6 +218,11 @@ class OptimizedCacheConfig:
                 f"default_ttl_seconds ({self.default_ttl_seconds}) must not exceed"
                 f" max_ttl_seconds ({self.max_ttl_seconds})"
             )
+
+    @property
+    def log_address(self) -> str | None:
+        """Where the log is by which hosts tell each other what to invalidate; None: nowhere."""
+        return self.invalidation_log or self.redis_url
 
     @classmethod
     def development(cls) -> Self:
@@ -264,6 +343,32 @@ def _check_number(name: str, value: object, bounds: _Range) -> None:
         raise ConfigError(f"{name} must be {wanted} from {allowed}, not {_shown(value)}")
 
 
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        *others, last = (f'"{choice}"' for choice in choices)
+        raise ConfigError(f"{name} must be {', '.join(others)} or {last}, not {_shown(value)}")
+
+
+def _check_address(name: str, value: object, schemes: tuple[str, ...]) -> None:
+    # What was given instead is not shown: it may hold a password.
+    if value is None:
+        return
+    scheme, colon, rest = value.partition("://") if isinstance(value, str) else ("", "", "")
+    if not colon or scheme not in schemes or not rest or "\0" in rest:
+        known = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise ConfigError(f"{name} must be an address that begins with one of: {known}")
+
+
+def _check_secret(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or len(value) < _LEAST_SECRET_CHARACTERS:
+        raise ConfigError(
+            f"{name} must be a text of {_LEAST_SECRET_CHARACTERS} characters or more; make one"
+            " with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+
+
 def _shown(value: object) -> str:
     try:
         return repr(value)[:80]
@@ -281,8 +386,13 @@ def _parse(variable: str, field_name: str, text: str) -> object:
         if lowered in ("0", "false", "no", "off"):
             return False
         raise ConfigError(f"{variable} must be true or false, not {text!r:.80}")
-    if field_name == "load_timeout_seconds" and cleaned.lower() == "none":
+    if field_name in _OPTIONAL and cleaned.lower() == "none":
         return None
+    if field_name == "share_invalidations":
+        lowered = cleaned.lower()
+        known = {"true": True, "1": True, "yes": True, "on": True}
+        known |= {"false": False, "0": False, "no": False, "off": False}
+        return known.get(lowered, lowered)
     if field_name in _NUMBERS or field_name == "load_timeout_seconds":
         try:
             if field_name in _NUMBERS and _NUMBERS[field_name].integer:
@@ -290,4 +400,4 @@ def _parse(variable: str, field_name: str, text: str) -> object:
             return float(cleaned)
         except ValueError:
             raise ConfigError(f"{variable} must be a number, not {text!r:.80}") from None
-    return cleaned.lower() if field_name in ("eviction_policy", "isolation") else cleaned
+    return cleaned.lower() if field_name == "eviction_policy" or field_name in _CHOICES else cleaned

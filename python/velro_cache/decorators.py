@@ -116,6 +116,7 @@ def cached_authorization(
     key: Callable[..., Any] | None = None,
     *,
     cache: OptimizedCacheManager | None = None,
+    permissive: bool | Callable[[Any], bool] = True,
 ) -> _Decorator:
     """Cache the results of a function, sync or async, method or not.
 
@@ -131,13 +132,18 @@ def cached_authorization(
         key: Called with the arguments; what it returns (an id, or a tuple of ids) is keyed in
             their place. It must name everything the result depends on. None: all arguments.
         cache: Where results are kept; None: the manager of this process.
+        permissive: Whether results allow something, or a function of the result that says so with
+            True or False, such as ``bool`` where the function returns an allow or a deny. What
+            denies may be served while there is no news from the invalidation log, what allows
+            may not.
 
     Returns:
         A decorator. What it returns can be called like the function, and has ``cache_info()``,
         ``cache_clear()``, ``invalidate(*args)`` and ``__wrapped__``.
 
     Raises:
-        ConfigError: ``ttl_seconds`` is not above 0.
+        ConfigError: ``ttl_seconds`` is not above 0, or ``permissive`` neither a bool nor a
+            function.
         InvalidTagError: A template names no parameter, or ``tags`` is a bare string.
         UncacheableArgumentError: At the call: an argument has no safe key. The function is not
             called then.
@@ -154,6 +160,9 @@ def cached_authorization(
         raise ConfigError(f"ttl_seconds must be a number of seconds above 0, not {ttl_seconds!r}")
     # An integer too large for a float is a very long time like any other; it is cut anyway.
     life = float(min(ttl_seconds, _LONGEST_SECONDS))
+    if not (isinstance(permissive, bool) or callable(permissive)):
+        kind = type(permissive).__name__
+        raise ConfigError(f"permissive must be True, False or a function of the result, not {kind}")
     if isinstance(tags, str):
         raise InvalidTagError("tags must be a list, tuple or set of templates, not one text")
     templates = tuple(tags)
@@ -164,7 +173,7 @@ def cached_authorization(
             raise ConfigError(f"write @{kind} above @cached_authorization, not below it")
         if not callable(function):
             raise TypeError(f"cannot decorate a {type(function).__name__}: it cannot be called")
-        shape = _Shape(function, templates, key, cache)
+        shape = _Shape(function, templates, key, cache, permissive)
         build: Callable[[Any, _Shape, float], Any] = (
             _asynchronous if _is_coroutine_function(function) else _synchronous
         )
@@ -193,8 +202,10 @@ class _Shape:
         templates: tuple[str, ...],
         key: Callable[..., Any] | None,
         cache: OptimizedCacheManager | None,
+        permissive: bool | Callable[[Any], bool],
     ) -> None:
         self.function = function
+        self.permissive = permissive
         # Its own, not that of what it wraps: a wrapper may add or drop arguments, and what is
         # called here is the wrapper.
         self.signature = inspect.signature(function, follow_wrapped=False)
@@ -251,7 +262,7 @@ class _Shape:
 
     def invalidate(self, *args: Any, **kwargs: Any) -> int:
         _, call_tag = self.describe(args, kwargs)
-        return self.manager().invalidate_by_tags([call_tag])
+        return self.manager()._invalidate_call(call_tag, self.calls.pattern)
 
 
 def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
@@ -259,7 +270,9 @@ def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
         key, call_tag = shape.describe(args, kwargs)
         tags = shape.tags(args, kwargs, call_tag)
         work = functools.partial(function, *args, **kwargs)
-        return shape.manager().load_missing(key, work, ttl=ttl, tags=tags)
+        manager, allows = shape.manager(), shape.permissive
+        loaded = manager.load_missing(key, work, ttl=ttl, tags=tags, permissive=allows)
+        return cast("R", loaded)
 
     cached = _CachedFunction(shape.calls, load)
     functools.update_wrapper(cast("Any", cached), function)
@@ -280,7 +293,9 @@ def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: flo
         key, call_tag = shape.describe(args, kwargs)
         tags = shape.tags(args, kwargs, call_tag)
         work = functools.partial(function, *args, **kwargs)
-        return await shape.manager().aload_missing(key, work, ttl=ttl, tags=tags)
+        return await shape.manager().aload_missing(
+            key, work, ttl=ttl, tags=tags, permissive=shape.permissive
+        )
 
     return _with_methods(cached, shape)
 

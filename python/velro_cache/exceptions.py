@@ -8,11 +8,17 @@
     ├── InvalidTagError (ValueError)           a tag, or a bare string where several tags belong
     ├── SerializationError (TypeError)         a value that cannot be kept apart from its setter
     ├── UncacheableArgumentError (TypeError)   a call argument that cannot be keyed safely
+    ├── SharedTableError (OSError)             invalidations cannot be shared on this host
+    ├── InvalidationNotAcknowledged (TimeoutError)   other hosts may not know yet
     ├── CacheStoppedError (RuntimeError)       used after stop()
     ├── LoaderTimeoutError (TimeoutError)      a load took longer than it may
     ├── LoaderRecursionError (RuntimeError)    loads that would wait for themselves, or without end
     ├── LoaderCancelledError (RuntimeError)    a loader was cancelled from within
-    └── AuthorizationUnavailable (RuntimeError)   nobody there to ask: neither allow nor deny
+    ├── AuthorizationUnavailable (RuntimeError)   nobody there to ask: neither allow nor deny
+    └── InvalidationLogError (ConnectionError)    the log by which hosts tell each other
+        ├── InvalidationLogUnavailable            not reached, or no answer in time
+        ├── InvalidationLogRefused                reached, and it does not do it
+        └── NotAnInvalidationLog                  what answers there is something else
 
 Each also derives from the built-in named beside it, so code that catches ``ValueError`` or
 ``TimeoutError`` keeps working. An exception of your own loader is never wrapped: it reaches the
@@ -27,10 +33,16 @@ __all__ = [
     "ConfigError",
     "InvalidKeyError",
     "InvalidTagError",
+    "InvalidationLogError",
+    "InvalidationLogRefused",
+    "InvalidationLogUnavailable",
+    "InvalidationNotAcknowledged",
     "LoaderCancelledError",
     "LoaderRecursionError",
     "LoaderTimeoutError",
+    "NotAnInvalidationLog",
     "SerializationError",
+    "SharedTableError",
     "UncacheableArgumentError",
     "VelroCacheError",
 ]
@@ -67,6 +79,20 @@ class UncacheableArgumentError(VelroCacheError, TypeError):
     """
 
 
+class SharedTableError(VelroCacheError, OSError):
+    """The table that all processes of this host share cannot be had, or cannot be trusted.
+
+    The message says what was found where, and what to do. No cache was made.
+    """
+
+
+class InvalidationNotAcknowledged(VelroCacheError, TimeoutError):
+    """An invalidation did not reach the log, or not every host, within the time it may take.
+
+    It holds on this host, and is sent to the others as soon as the log can be reached.
+    """
+
+
 class CacheStoppedError(VelroCacheError, RuntimeError):
     """The manager was stopped; ``start()`` opens it again, empty."""
 
@@ -85,3 +111,28 @@ class LoaderCancelledError(VelroCacheError, RuntimeError):
 
 class AuthorizationUnavailable(VelroCacheError, RuntimeError):
     """No authorization service could be asked. Neither an allow nor a deny; nothing was cached."""
+
+
+class InvalidationLogError(VelroCacheError, ConnectionError):
+    """The log by which hosts tell each other what to invalidate did not do what it was asked.
+
+    No message holds its password.
+    """
+
+
+class InvalidationLogUnavailable(InvalidationLogError):
+    """The log was not reached, or did not answer in time. May work later.
+
+    What was to be appended may be there all the same.
+    """
+
+
+class InvalidationLogRefused(InvalidationLogError):
+    """The log was reached, and refuses: its server would not let us in, or would not write.
+
+    A wrong password, a read-only replica, no memory left, too few replicas, a missing table.
+    """
+
+
+class NotAnInvalidationLog(InvalidationLogError):
+    """What answers at the address is no invalidation log, or its data is not of this package."""

@@ -11,15 +11,24 @@ import contextlib
 import contextvars
 import copy
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
 
-from velro_cache._engine import LoadedValue
+from velro_cache._engine import LoadedValue, PreparedEntry, forget_loaders
 from velro_cache.exceptions import LoaderRecursionError
 
-__all__ = ["AbandonedError", "Flight", "LookAgainError", "end_of", "serving", "waiting_for"]
+__all__ = [
+    "AbandonedError",
+    "Flight",
+    "LookAgainError",
+    "end_of",
+    "is_nested",
+    "serving",
+    "waiting_for",
+]
 
 
 class LookAgainError(Exception):
@@ -44,6 +53,8 @@ class Flight:
 
     __slots__ = (
         "_traceback",
+        "begun_at",
+        "entry",
         "future",
         "key",
         "loop",
@@ -71,9 +82,11 @@ class Flight:
         self.stamp = stamp
         self.loop = loop
         self.refresh = refresh
+        self.begun_at = time.monotonic()
         self.overdue_at = end_of(timeout_seconds)
         self.thread = threading.get_ident()
         self.runner: object = None
+        self.entry: PreparedEntry | None = None
         self.outer: Flight | None = None
         self.waits_for: Flight | None = None
         self._traceback: TracebackType | None = None
@@ -81,12 +94,17 @@ class Flight:
         # A running future cannot be cancelled by one of those who wait for it.
         self.future.set_running_or_notify_cancel()
 
-    def value_for(self, joined_at: int, *, led: bool) -> LoadedValue | None:
+    def value_for(
+        self, joined_at: int, *, led: bool, asked_at: float | None = None
+    ) -> LoadedValue | None:
         """Return the outcome to one caller.
 
         Args:
-            joined_at: The clock of invalidations when the caller asked.
+            joined_at: The clock of invalidations when the caller joined.
             led: Whether it is the caller whose loader ran.
+            asked_at: When the caller asked first, on the monotonic clock: whoever asked after the
+                load began may be told only what this host vouches for, for other hosts may have
+                invalidated it before and not been heard. None: there are no other hosts.
 
         Returns:
             The value, or None if it may be older than something the caller must see. That is
@@ -98,10 +116,16 @@ class Flight:
         """
         error = self.future.exception(timeout=0)
         if error is not None:
+            if self.entry is not None:
+                # What a loader makes of the failure of another one rests on what that one saw.
+                self.entry.hand_on(self.stamp)
             raise error if led else _copy_of(error, self._traceback)
         value = self.future.result(timeout=0)
-        if not led and value.is_superseded:
+        if not led and (value.is_superseded or value.is_unfollowed):
             return None
+        if not led and asked_at is not None and asked_at > self.begun_at:
+            # News first, then what they say.
+            return value if value.is_vouched_for and value.is_current else None
         return value if joined_at == self.stamp or value.is_current else None
 
     def settle(self, outcome: LoadedValue | Exception) -> None:
@@ -131,6 +155,12 @@ class Flight:
         if self.loop is not None:
             return self.loop.is_closed()
         return self.thread == threading.get_ident() and self not in _chain()
+
+    def seconds_left(self) -> float | None:
+        """How much longer whoever began it allows; None: for ever."""
+        if self.overdue_at == math.inf:
+            return None
+        return max(0.0, self.overdue_at - time.monotonic())
 
     def is_overdue(self) -> bool:
         """Whether the load takes longer than whoever began it allows.
@@ -165,21 +195,31 @@ def _chain() -> list[Flight]:
     return chain
 
 
+def is_nested() -> bool:
+    """Whether what runs here is part of a load."""
+    return bool(_chain())
+
+
 @contextlib.contextmanager
-def serving(flight: Flight) -> Iterator[None]:
-    """Mark what runs inside as the loader of a flight."""
+def serving(flight: Flight, entry: PreparedEntry) -> Iterator[None]:
+    """Mark what runs inside as the loader of a flight, whose value goes into an entry."""
     flight.runner = _runner()
+    flight.entry = entry
     outer = _innermost.get()
     # One that has ended is not waited for any more. It may have started what runs here, which may
     # start the next one, and so on for ever.
     while outer is not None and outer.future.done():
         outer = outer.outer
     flight.outer = outer
-    token = _innermost.set(flight)
+    loading = entry.begin_loading()
     try:
-        yield
+        token = _innermost.set(flight)
+        try:
+            yield
+        finally:
+            _innermost.reset(token)
     finally:
-        _innermost.reset(token)
+        entry.end_loading(loading)
 
 
 @contextlib.contextmanager
@@ -248,3 +288,7 @@ def _copy_of(error: BaseException, traceback: TracebackType | None) -> BaseExcep
         copied.__context__ = error.__context__
         copied.__suppress_context__ = error.__suppress_context__
     return copied.with_traceback(traceback)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_loaders)

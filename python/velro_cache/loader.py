@@ -15,12 +15,13 @@ Three rules keep this from ever telling a caller what was taken away before it a
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import inspect
 import os
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final, Protocol
 
 from velro_cache._engine import LoadedValue, PreparedEntry
@@ -30,15 +31,20 @@ from velro_cache.flight import (
     Flight,
     LookAgainError,
     end_of,
+    is_nested,
     serving,
     waiting_for,
 )
+from velro_cache.refill import RefillGate
 
-__all__ = ["Flights", "Ttl"]
+__all__ = ["Flights", "Permissive", "Ttl"]
 
 Ttl = float | None | Callable[[Any], float | None]
 """A life in seconds, None for the default, or a function from the loaded value to either; a
 result of 0 or less from the function means: do not cache this one."""
+
+Permissive = bool | Callable[[Any], bool]
+"""Whether a value allows something, or a function that says so of the loaded value."""
 
 
 _LOOK_EVERY_SECONDS = 1.0
@@ -59,12 +65,21 @@ class Flights:
 
     Args:
         cache: Where values go and stamps come from.
+        gate: Holds loads back while there are too many; None: nothing does.
+        has_other_hosts: Whether others invalidate, too, who may not be heard for a while.
     """
 
-    __slots__ = ("__weakref__", "_cache", "_flights", "_tasks")
+    __slots__ = ("__weakref__", "_cache", "_flights", "_gate", "_has_other_hosts", "_tasks")
 
-    def __init__(self, cache: _Cache) -> None:
+    def __init__(
+        self,
+        cache: _Cache,
+        gate: RefillGate | None = None,
+        has_other_hosts: bool = False,
+    ) -> None:
         self._cache = cache
+        self._gate = gate
+        self._has_other_hosts = has_other_hosts
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         _all_flights.add(self)
@@ -77,6 +92,7 @@ class Flights:
         ttl: Ttl,
         timeout_seconds: float | None,
         refresh: bool = False,
+        permissive: Permissive = True,
     ) -> Any:
         """Load in this thread, or wait for whoever is loading.
 
@@ -88,6 +104,7 @@ class Flights:
             timeout_seconds: Longest wait for somebody else's load; None: for ever. A load in
                 this thread cannot be interrupted and takes as long as it takes.
             refresh: Begin a load even if one is under way, which may have read older state.
+            permissive: Whether the value allows something.
 
         Returns:
             The value; a copy of the caller's own.
@@ -96,6 +113,8 @@ class Flights:
             LoaderTimeoutError: Somebody else's load took too long.
             LoaderRecursionError: The loader asked for its own key.
         """
+        # Once: whoever has to wait for another load is content with one that began after this.
+        asked_at = time.monotonic() if self._has_other_hosts else None
         while True:
             joined_at = self._cache.snapshot()
             mine = Flight(self, key, joined_at, None, timeout_seconds, refresh)
@@ -111,13 +130,13 @@ class Flights:
                     elif (found := self._second_look(mine)) is not _MISS:
                         return found
                     else:
-                        self._run(mine, entry, loader, ttl)
+                        self._run(mine, entry, loader, ttl, permissive)
             except BaseException:
                 # A signal may end this thread's work anywhere, and nobody else would end it.
                 self._abandon(mine)
                 raise
             try:
-                value = flight.value_for(joined_at, led=flight is mine)
+                value = flight.value_for(joined_at, led=flight is mine, asked_at=asked_at)
             except (AbandonedError, LookAgainError):
                 continue
             if value is not None:
@@ -131,6 +150,7 @@ class Flights:
         ttl: Ttl,
         timeout_seconds: float | None,
         refresh: bool = False,
+        permissive: Permissive = True,
     ) -> Any:
         """Load in a task of its own, or wait for whoever is loading.
 
@@ -141,6 +161,7 @@ class Flights:
             ttl: Life of the entry.
             timeout_seconds: Longest time for the load; None: for ever.
             refresh: As for :meth:`load`.
+            permissive: As for :meth:`load`.
 
         Returns:
             The value; a copy of the caller's own.
@@ -151,6 +172,8 @@ class Flights:
             LoaderCancelledError: The loader raised ``CancelledError`` of its own accord.
         """
         loop = asyncio.get_running_loop()
+        # Once: whoever has to wait for another load is content with one that began after this.
+        asked_at = time.monotonic() if self._has_other_hosts else None
         while True:
             joined_at = self._cache.snapshot()
             mine = Flight(self, key, joined_at, loop, timeout_seconds, refresh)
@@ -160,7 +183,7 @@ class Flights:
                     if flight is mine:
                         if (found := self._second_look(mine)) is not _MISS:
                             return found
-                        work = self._arun(mine, entry, loader, ttl, timeout_seconds)
+                        work = self._arun(mine, entry, loader, ttl, timeout_seconds, permissive)
                         mine.runner = task = loop.create_task(work, name="velro-cache-load")
                         # The loop itself only keeps a weak reference.
                         self._tasks.add(task)
@@ -174,7 +197,7 @@ class Flights:
                     self._abandon(mine)
                 raise
             try:
-                value = flight.value_for(joined_at, led=flight is mine)
+                value = flight.value_for(joined_at, led=flight is mine, asked_at=asked_at)
             except LookAgainError:
                 continue
             except AbandonedError:
@@ -190,13 +213,38 @@ class Flights:
         """Forget loads that will never end: after a fork, those of the parent's threads."""
         self._flights = {}
         self._tasks = set()
+        if self._gate is not None:
+            self._gate.forget_all()
+
+    @contextlib.contextmanager
+    def _turn(self, flight: Flight) -> Iterator[None]:
+        """Wait until this load may run."""
+        # One within another is part of that one, which has had its turn.
+        if self._gate is None or is_nested():
+            yield
+            return
+        with self._gate.load(flight.seconds_left()):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _aturn(self, flight: Flight) -> AsyncIterator[None]:
+        if self._gate is None or is_nested():
+            yield
+            return
+        async with self._gate.aload(flight.seconds_left()):
+            yield
 
     def _run(
-        self, flight: Flight, entry: PreparedEntry, loader: Callable[[], Any], ttl: Ttl
+        self,
+        flight: Flight,
+        entry: PreparedEntry,
+        loader: Callable[[], Any],
+        ttl: Ttl,
+        permissive: Permissive,
     ) -> None:
         try:
-            with serving(flight):
-                value = self._store(flight, entry, loader(), ttl)
+            with self._turn(flight), serving(flight, entry):
+                value = self._store(flight, entry, loader(), ttl, permissive)
         except Exception as error:
             self._settle(flight, error)
         except BaseException:
@@ -213,11 +261,13 @@ class Flights:
         loader: Callable[[], Any],
         ttl: Ttl,
         timeout_seconds: float | None,
+        permissive: Permissive,
     ) -> None:
         try:
-            with serving(flight):
-                loaded = await _call(loader, timeout_seconds)
-                value = self._store(flight, entry, loaded, ttl)
+            async with self._aturn(flight):
+                with serving(flight, entry):
+                    loaded = await _call(loader, timeout_seconds)
+                    value = self._store(flight, entry, loaded, ttl, permissive)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -262,7 +312,10 @@ class Flights:
             return flight
         return self._flights.setdefault(mine.key, mine)
 
-    def _store(self, flight: Flight, entry: PreparedEntry, value: Any, ttl: Ttl) -> LoadedValue:
+    def _store(
+        self, flight: Flight, entry: PreparedEntry, value: Any, ttl: Ttl, permissive: Permissive
+    ) -> LoadedValue:
+        allows = _allows(permissive, value)
         own = ttl(value) if callable(ttl) else None
         displaced = self._flights.get(flight.key) is not flight
         if displaced:
@@ -272,7 +325,7 @@ class Flights:
             # What is there already is older than what must not be kept.
             entry.discard()
             return loaded
-        return entry.store(value, flight.stamp, own)
+        return entry.store(value, flight.stamp, own, allows)
 
     def _settle(self, flight: Flight, outcome: LoadedValue | Exception) -> None:
         # First out of the way of new callers, then known to those who wait: nobody can join a
@@ -340,6 +393,17 @@ async def _within(work: Awaitable[Any], timeout_seconds: float | None) -> Any:
         if guard.expired():
             raise _too_slow(timeout_seconds) from None
         raise
+
+
+def _allows(permissive: Permissive, value: Any) -> bool:
+    """Whether a loaded value allows something."""
+    if isinstance(permissive, bool):
+        return permissive
+    answer = permissive(value)
+    if not isinstance(answer, bool):
+        # Anything else may be a mistake, and a deny that is taken for one lives longer than it may.
+        raise TypeError(f"permissive() must return True or False, not {type(answer).__name__}")
+    return answer
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

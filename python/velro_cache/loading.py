@@ -1,11 +1,15 @@
 """Look up, or load: the lookup that calls a loader when there is nothing to be had."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar, cast, overload
 
-from velro_cache._engine import ManualClock
+from velro_cache._engine import ManualClock, PreparedEntry
 from velro_cache.config import OptimizedCacheConfig
+from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
+from velro_cache.l2.shared_load import Request
+from velro_cache.l2.two_levels import TwoLevels
 from velro_cache.loader import Flights, Ttl
+from velro_cache.refill import RefillGate
 from velro_cache.typed_entries import TypedEntries
 
 __all__ = ["LoadingCache"]
@@ -25,17 +29,30 @@ class LoadingCache(TypedEntries):
     Args:
         config: Settings; None: the defaults.
         clock: A clock that tests move by hand; None: the system's.
+        l2: Where values are shared with other hosts; None: in the Redis of ``redis_url``, if
+            there is one.
     """
 
-    __slots__ = ("_flights",)
+    __slots__ = ("_flights", "_l2")
 
     _flights: Flights
+    _l2: TwoLevels | None
 
     def __init__(
-        self, config: OptimizedCacheConfig | None = None, *, clock: ManualClock | None = None
+        self,
+        config: OptimizedCacheConfig | None = None,
+        *,
+        clock: ManualClock | None = None,
+        l2: L2Backend | TwoSidedL2Backend | None = None,
     ) -> None:
         super().__init__(config, clock=clock)
-        self._flights = Flights(self)
+        if self._config.log_address is None:
+            self._flights = Flights(self)
+        else:
+            gate = RefillGate(self._config.refill_limit, self._is_refilling)
+            self._flights = Flights(self, gate, has_other_hosts=True)
+        shares = l2 is not None or self._config.redis_url is not None
+        self._l2 = TwoLevels(self, self._config, l2) if shares else None
 
     def get_or_load(
         self,
@@ -47,6 +64,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T:
         """Look a key up; on a miss, load it once for everybody who asks meanwhile.
 
@@ -61,6 +79,9 @@ class LoadingCache(TypedEntries):
                 Left out: as configured. A load in this thread is not interrupted.
             refresh: Load even if there is a value, and even if somebody else is loading: for a
                 caller that must see the state of now.
+            permissive: Whether the value allows something, or a function of the loaded value that
+                says so with True or False. What denies may be served while there is no news from
+                the invalidation log, what allows may not. If in doubt, True.
 
         Returns:
             The value; a copy of the caller's own.
@@ -68,7 +89,9 @@ class LoadingCache(TypedEntries):
         Raises:
             LoaderTimeoutError: Another thread's load took too long.
             LoaderRecursionError: The loader asked for its own key.
+            TypeError: ``permissive`` is neither a bool nor a function, or gave something else.
             Exception: Whatever the loader raised, for everybody who waited. Nothing is cached.
+                Also what a function for ``ttl`` or ``permissive`` raised.
 
         Consistency: a value invalidated while it was being loaded is not stored, and given only
         to callers that had asked before the invalidation.
@@ -85,6 +108,7 @@ class LoadingCache(TypedEntries):
             priority=priority,
             load_timeout_seconds=load_timeout_seconds,
             refresh=refresh,
+            permissive=permissive,
         )
 
     def load_missing(
@@ -97,15 +121,26 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T:
         """Do what :meth:`get_or_load` does after its lookup has missed.
 
         For callers that looked already: a second lookup would count a second miss.
         """
         timeout = self._timeout(load_timeout_seconds)
+        if not (isinstance(permissive, bool) or callable(permissive)):
+            raise _not_a_flag(permissive)
+        if self._l2 is not None:
+            # Read twice: an iterator would be empty the second time.
+            tags = tuple(tags) if isinstance(tags, Iterator) else tags
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         key = _text(key)
-        return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh))
+        if self._l2 is not None:
+            request = Request(key, tags, priority, ttl, refresh, timeout, permissive)
+            shared = self._l2.before(loader, entry, request)
+            loader, ttl, timeout = shared.load, shared.ttl, shared.timeout_seconds
+            entry = cast("PreparedEntry", shared)
+        return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh, permissive))
 
     @overload
     async def aget_or_load(
@@ -118,6 +153,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T: ...
     @overload
     async def aget_or_load(
@@ -130,6 +166,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T: ...
     async def aget_or_load(
         self,
@@ -141,6 +178,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T:
         """Look a key up; on a miss, await its loader once for everybody who asks meanwhile.
 
@@ -155,6 +193,7 @@ class LoadingCache(TypedEntries):
             load_timeout_seconds: Longest time for the load, after which it is cancelled; None:
                 no limit. Left out: as configured.
             refresh: As for ``get_or_load``.
+            permissive: As for ``get_or_load``.
 
         Returns:
             The value; a copy of the caller's own.
@@ -163,7 +202,9 @@ class LoadingCache(TypedEntries):
             LoaderTimeoutError: The load took too long.
             LoaderRecursionError: The loader asked for its own key.
             LoaderCancelledError: The loader raised ``CancelledError`` of its own accord.
+            TypeError: ``permissive`` is neither a bool nor a function, or gave something else.
             Exception: Whatever the loader raised, for everybody who waited. Nothing is cached.
+                Also what a function for ``ttl`` or ``permissive`` raised.
 
         Consistency: as for ``get_or_load``.
         """
@@ -179,6 +220,7 @@ class LoadingCache(TypedEntries):
             priority=priority,
             load_timeout_seconds=load_timeout_seconds,
             refresh=refresh,
+            permissive=permissive,
         )
 
     @overload
@@ -192,6 +234,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T: ...
     @overload
     async def aload_missing(
@@ -204,6 +247,7 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T: ...
     async def aload_missing(
         self,
@@ -215,15 +259,31 @@ class LoadingCache(TypedEntries):
         priority: int = 1,
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
+        permissive: bool | Callable[[T], bool] = True,
     ) -> T:
         """Do what :meth:`aget_or_load` does after its lookup has missed.
 
         For callers that looked already: a second lookup would count a second miss.
         """
         timeout = self._timeout(load_timeout_seconds)
+        if not (isinstance(permissive, bool) or callable(permissive)):
+            raise _not_a_flag(permissive)
+        if self._l2 is not None:
+            # Read twice: an iterator would be empty the second time.
+            tags = tuple(tags) if isinstance(tags, Iterator) else tags
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         key = _text(key)
-        return cast("T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh))
+        if self._l2 is not None:
+            request = Request(key, tags, priority, ttl, refresh, timeout, permissive)
+            shared = self._l2.before(loader, entry, request)
+            loader, ttl, timeout = shared.aload, shared.ttl, shared.timeout_seconds
+            entry = cast("PreparedEntry", shared)
+        return cast(
+            "T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh, permissive)
+        )
+
+    def _l2_figures(self) -> dict[str, Any]:
+        return {"enabled": False} if self._l2 is None else self._l2.figures()
 
     def _timeout(self, asked: float | None) -> float | None:
         if asked is _CONFIGURED:
@@ -235,3 +295,8 @@ class LoadingCache(TypedEntries):
         if not asked > 0:
             raise ValueError(f"load_timeout_seconds must be above 0, not {asked!r}")
         return asked
+
+
+def _not_a_flag(permissive: object) -> TypeError:
+    kind = type(permissive).__name__
+    return TypeError(f"permissive must be True, False or a function of the value, not {kind}")

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
@@ -12,9 +13,11 @@ from typing import Any, Self, final
 from velro_cache._engine import ManualClock
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fork_safety import ForkSafeLock
+from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
 from velro_cache.loading import LoadingCache
+from velro_cache.revoking import Revocation
 from velro_cache.stats import as_documented
-from velro_cache.typed_entries import Id
+from velro_cache.typed_entries import Id, Wait
 
 __all__ = ["Id", "OptimizedCacheManager"]
 
@@ -41,27 +44,88 @@ class OptimizedCacheManager(LoadingCache):
     ``start()``; that only adds the sweeper, which gives the memory of expired entries back while
     nobody asks for them, and the preloaders.
 
-    Invalidation reaches this process. Another worker process has a cache of its own.
+    Each process keeps entries of its own. Invalidations reach all processes of this host whose
+    cache has the same ``name``, and with an ``invalidation_log`` all hosts.
 
     Args:
         config: Settings; None: the defaults.
         clock: A clock that tests move by hand; None: the system's.
+        l2: Where values are shared with other hosts (see :mod:`velro_cache.l2`); None: in the
+            Redis of ``redis_url``, if there is one.
+
+    Raises:
+        SharedTableError: Invalidations cannot be shared on this host.
+        ConfigError: The address of the log cannot be used; or values are to be shared, and there
+            is no log, a package is missing, or ``l2`` lacks a method.
     """
 
-    __slots__ = ("_life_lock", "_preloaders", "_stop_sweeping", "_sweeper")
+    __slots__ = ("_bell", "_life_lock", "_preloaders", "_sweeper")
 
     _preloaders: list[Callable[[], Awaitable[None]]]
     _sweeper: threading.Thread | None
-    _stop_sweeping: threading.Event
+    _bell: "_Bell"
 
     def __init__(
-        self, config: OptimizedCacheConfig | None = None, *, clock: ManualClock | None = None
+        self,
+        config: OptimizedCacheConfig | None = None,
+        *,
+        clock: ManualClock | None = None,
+        l2: L2Backend | TwoSidedL2Backend | None = None,
     ) -> None:
-        super().__init__(config, clock=clock)
+        super().__init__(config, clock=clock, l2=l2)
         self._life_lock = ForkSafeLock()
         self._preloaders = []
         self._sweeper = None
-        self._stop_sweeping = threading.Event()
+        self._bell = _Bell()
+        _all.add(self)
+
+    def revoking(
+        self,
+        *,
+        tags: Iterable[str] | None = None,
+        user_id: Id | None = None,
+        generation_id: Id | None = None,
+        keys: Iterable[str] | None = None,
+        patterns: Iterable[str] | None = None,
+        wait: Wait | None = None,
+    ) -> Revocation:
+        """Invalidate when a block is left; it goes around the transaction that revokes.
+
+        ::
+
+            with cache.revoking(user_id=user_id):
+                with database.begin() as transaction:
+                    ...
+
+        Args:
+            tags: Tags, as for ``invalidate_by_tags``, any number.
+            user_id: A user, as for ``invalidate_user_data``.
+            generation_id: A generation, as for ``invalidate_generation_data``.
+            keys: Keys, as for ``delete``.
+            patterns: Wildcards, as for ``invalidate_by_pattern``.
+            wait: What to wait for if the block succeeds: ``"host"``, ``"bus"`` or ``"fleet"``.
+                None: ``invalidation_wait`` of the configuration.
+
+        Returns:
+            A context manager for ``with`` and ``async with``, to which more can be added.
+
+        Raises:
+            InvalidTagError, InvalidKeyError, TypeError, ValueError: Before the block runs: what
+                was given names nothing, or there is no such ``wait``.
+            CacheStoppedError: The cache was stopped.
+            ValueError: At the end of the block: nothing was named, there or with ``add()``.
+            InvalidationNotAcknowledged: At the end: the commit and the invalidation on this host
+                are done, but the log or the other hosts did not answer in time.
+
+        Consistency: when the block has been left, however that came about, no lookup of this
+        host that begins later is answered by what was named. If an exception has ended the block,
+        nothing is waited for, and the exception goes on.
+        Cost: one invalidation for all names.
+        """
+        revocation = Revocation(self, self._config.invalidation_wait if wait is None else wait)
+        return revocation.add(
+            tags=tags, user_id=user_id, generation_id=generation_id, keys=keys, patterns=patterns
+        )
 
     async def warm(
         self,
@@ -122,7 +186,8 @@ class OptimizedCacheManager(LoadingCache):
             ``total_entries`` ...) and more; see :mod:`velro_cache.stats`. Counters are exact;
             times come from one lookup in 128. Cost: `O(shards)`.
         """
-        return as_documented(self._stats(), self._config)
+        figures = as_documented(self._stats(), self._sharing(), self._config)
+        return {**figures, "l2": self._l2_figures()}
 
     def start(self) -> _Started:
         """Start the sweeper, and the preloaders if awaited.
@@ -134,10 +199,11 @@ class OptimizedCacheManager(LoadingCache):
         with self._life_lock:
             self._reopen()
             if self._sweeper is None or not self._sweeper.is_alive():
-                self._stop_sweeping = threading.Event()
+                self._bell = _Bell()
+                self._on_leftovers(self._bell.ring)
                 sweeper = threading.Thread(
                     target=_sweep_regularly,
-                    args=(weakref.ref(self), self._stop_sweeping, self._config),
+                    args=(weakref.ref(self), self._bell, self._config),
                     name=f"velro-cache-sweeper-{self._config.name}",
                     daemon=True,
                 )
@@ -155,12 +221,15 @@ class OptimizedCacheManager(LoadingCache):
         """
         self._close()
         self.stop_sweeping()
-        return _Started(_nothing)
+        if self._l2 is not None:
+            self._l2.close()
+        return _Started(_nothing if self._l2 is None else self._l2.aclose)
 
     def stop_sweeping(self) -> None:
         """Stop the sweeper alone; entries stay, and are swept again after ``start()``."""
         with self._life_lock:
-            self._stop_sweeping.set()
+            self._on_leftovers(None)
+            self._bell.end()
             sweeper, self._sweeper = self._sweeper, None
         if sweeper is not None and sweeper is not threading.current_thread():
             sweeper.join(timeout=5)
@@ -205,6 +274,19 @@ class OptimizedCacheManager(LoadingCache):
 
 
 _started: "weakref.WeakSet[OptimizedCacheManager]" = weakref.WeakSet()
+_all: "weakref.WeakSet[OptimizedCacheManager]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for manager in list(_all):
+        try:
+            manager._after_fork()
+        except Exception:
+            log.exception("cache %r hears from no other host in this child", manager.config.name)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @atexit.register
@@ -212,15 +294,43 @@ def _stop_sweepers() -> None:
     """End the sweepers before the interpreter does: it would cut them off in mid-sweep."""
     for manager in list(_started):
         manager.stop_sweeping()
+    # Nobody else would send what this process has invalidated last.
+    for manager in list(_all):
+        manager._drain()
+
+
+class _Bell:
+    """Tells a sweeper that there is something to be swept, or that it is to end."""
+
+    __slots__ = ("_ended", "_event")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._ended = False
+
+    def ring(self) -> None:
+        """Have it sweep now."""
+        self._event.set()
+
+    def end(self) -> None:
+        """Have it end."""
+        self._ended = True
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is time to sweep; return False once it is to end."""
+        self._event.wait(seconds)
+        self._event.clear()
+        return not self._ended
 
 
 def _sweep_regularly(
     manager: "weakref.ref[OptimizedCacheManager]",
-    stop: threading.Event,
+    bell: _Bell,
     config: OptimizedCacheConfig,
 ) -> None:
     # Holds the manager only while it sweeps, so that one nobody uses any more can go.
-    while not stop.wait(config.cleanup_interval_seconds):
+    while bell.wait(config.cleanup_interval_seconds):
         alive = manager()
         if alive is None:
             return

@@ -11,18 +11,26 @@ _MIB = 1024 * 1024
 _NANOS_PER_MILLI = 1_000_000
 
 
-def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict[str, Any]:
+def as_documented(
+    figures: dict[str, Any], sharing: dict[str, Any], config: OptimizedCacheConfig
+) -> dict[str, Any]:
     """Lay the engine's figures out as the documentation names them.
 
     Args:
         figures: What the engine counted.
+        sharing: How invalidations are shared.
         config: Targets and limits to set beside them.
 
     Returns:
         The documented keys, and: ``invalidations``, ``stale_rejects`` (values not stored because
-        they were invalidated while being loaded), ``oversize_rejects``, ``lock_timeouts``,
+        they were invalidated while being loaded), ``nested_rejects`` (results not stored because
+        of what they were made of, by cause), ``oversize_rejects``, ``lock_timeouts``,
         ``sets``, ``latency_ns`` (percentiles of sampled lookups, measured inside the engine) and
-        ``families`` (requests and hits by kind of key).
+        ``families`` (requests and hits by kind of key); ``fail_closed`` (valid permissive entries
+        not served for want of news from the log), ``stale_served`` (served all the same, because
+        ``on_silence`` says so); ``sharing`` (``state``: private, shared or lost; ``path``;
+        ``not_shared_because``) and ``log`` (None without one).
+        :meth:`OptimizedCacheManager.get_stats` adds ``l2``.
 
         A target counts as met while there is nothing to measure yet.
     """
@@ -59,7 +67,10 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
         "sets": counters["sets"],
         "invalidations": counters["invalidations"],
         "stale_rejects": counters["stale_rejects"],
+        "nested_rejects": dict(figures["nested_rejects"]),
         "oversize_rejects": counters["oversize_rejects"],
+        "fail_closed": counters["fail_closed"],
+        "stale_served": counters["stale_served"],
         "lock_timeouts": figures["lock_timeouts"],
         "latency_ns": dict(figures["latency"]),
         "families": {
@@ -67,4 +78,6 @@ def as_documented(figures: dict[str, Any], config: OptimizedCacheConfig) -> dict
             for name, family in families.items()
             if family["hits"] + family["misses"]
         },
+        "sharing": {name: figure for name, figure in sharing.items() if name != "log"},
+        "log": sharing.get("log"),
     }

@@ -58,6 +58,19 @@ impl Clock {
         }
     }
 
+    /// A time on another clock, told by this one; never later than it is.
+    #[must_use]
+    pub fn translate(&self, time: Millis, of: &Self) -> Millis {
+        match (self, of) {
+            (Self::System, Self::System) => time,
+            (Self::Manual(mine), Self::Manual(theirs)) if Arc::ptr_eq(mine, theirs) => time,
+            _ => {
+                let now = self.now();
+                now.saturating_add(time.saturating_sub(of.now()))
+            }
+        }
+    }
+
     /// When something that begins now and may last `ttl` must end.
     #[inline]
     #[must_use]
@@ -126,6 +139,19 @@ mod tests {
         let deadline = clock.deadline(5_000, ttl);
         assert!((5_900..6_000).contains(&deadline), "{deadline}");
         assert_eq!(clock.deadline(5_000, 0), 5_000);
+    }
+
+    #[test]
+    fn times_are_told_by_another_clock() {
+        let (one, other) = (Arc::new(ManualClock::default()), Arc::new(ManualClock::default()));
+        one.advance(Duration::from_millis(100));
+        other.advance(Duration::from_millis(1000));
+        let (one, other) = (Clock::Manual(one), Clock::Manual(other));
+        assert_eq!(one.translate(1500, &other), 600);
+        assert_eq!(one.translate(500, &other), 100);
+        assert_eq!(one.translate(500, &one), 500);
+        assert_eq!(one.translate(Millis::MAX, &other), Millis::MAX - 900);
+        assert_eq!(Clock::System.translate(500, &Clock::System), 500);
     }
 
     #[test]

@@ -32,6 +32,19 @@ pub struct EngineConfig {
     pub lock_timeout: Duration,
     /// Rows examined per lock hold by a sweep or an invalidation.
     pub batch_size: usize,
+    /// Set where other hosts invalidate too; see [`Lease`].
+    #[serde(skip)]
+    pub lease: Option<Lease>,
+}
+
+/// What permissive entries need besides being valid: that this host hears from the log by which
+/// others tell it what to invalidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// So long may it not have heard, in milliseconds of the store's clock.
+    pub max_staleness: super::clock::Millis,
+    /// Serve entries all the same, and count that.
+    pub serve_stale: bool,
 }
 
 /// Row numbers are 32 bits; one is kept as "none".
@@ -51,6 +64,7 @@ impl EngineConfig {
             shards: 1,
             lock_timeout: Duration::from_millis(100),
             batch_size: 100,
+            lease: None,
         }
     }
 

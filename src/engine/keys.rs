@@ -5,6 +5,7 @@
 
 use super::ids::{self, Text};
 use crate::invalidation::slots::{self, Slot, SlotList};
+use crate::invalidation::{InvalidationTable, Stamp};
 
 /// Which configured life an entry of a kind gets when the caller names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +198,17 @@ pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
         }
         before = segment;
     }
+}
+
+/// Whether a wildcard covers a key, as it is or with its UUIDs in their one spelling; see
+/// [`InvalidationTable::is_covered`].
+#[must_use]
+pub fn is_covered(key: &[u8], stamp: Stamp, checked_at: Stamp, table: &InvalidationTable) -> bool {
+    // Nearly always there is none to ask about.
+    table.has_wildcards_after(stamp)
+        && (table.is_covered(&[key], stamp, checked_at)
+            || ids::with_canonical_uuids(key)
+                .is_some_and(|canonical| table.is_covered(&[&canonical], stamp, checked_at)))
 }
 
 fn slot_of_segment(kind: &[u8], segment: &[u8]) -> Slot {

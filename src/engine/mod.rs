@@ -8,21 +8,24 @@
 //! * [`config`] — sizes and limits;
 //! * [`clock`] — time, coarse and cheap, or set by hand;
 //! * [`ids`] — how ids become parts of keys and tags without being able to forge others;
-//! * [`keys`] — the eight kinds of authorization keys;
+//! * [`keys`] — the eight kinds of authorization keys; [`names`] — what an invalidation names;
 //! * `row`, `packed_slots`, `shard`, [`store`] — one entry, one locked table, all of them; [`stored_key`] — what keys
 //!   are kept as;
+//! * [`Basis`] — on what an entry rests, for results that are made of it;
 //! * [`policy`] — which entry goes when the store is full;
 //! * [`stats`], [`latency`] — what happened, and how long it took;
 //! * [`compress`] — large values as fewer bytes.
 
 #![forbid(unsafe_code)]
 
+mod basis;
 pub mod clock;
 pub mod compress;
 pub mod config;
 pub mod ids;
 pub mod keys;
 pub mod latency;
+pub mod names;
 mod packed_slots;
 pub mod policy;
 mod row;
@@ -31,6 +34,8 @@ pub mod stats;
 pub mod store;
 pub mod stored_key;
 
-pub use config::EngineConfig;
-pub use store::{Departed, Garbage, Inserted, NewEntry, Outcome, Place, Store};
+pub use basis::{Basis, Inherited, InheritedKey};
+pub use config::{EngineConfig, Lease};
+pub use names::Names;
+pub use store::{Departed, Garbage, Hand, Inserted, Invalidated, NewEntry, Outcome, Place, Store};
 pub use stored_key::StoredKey;

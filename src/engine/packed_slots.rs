@@ -3,6 +3,7 @@
 //! Numbers of slots have 18 bits, and an entry of the documented kinds depends on ten of them at
 //! most. Ten fit into 23 bytes; longer lists lie elsewhere.
 
+use super::basis::{Basis, Heritage};
 use crate::invalidation::Slot;
 use crate::invalidation::slots::{SLOT_COUNT, SlotList};
 
@@ -19,6 +20,8 @@ pub(super) enum PackedSlots {
     FewComplete([u8; BYTES]),
     ManyOfTags(Box<SlotList>),
     ManyComplete(Box<SlotList>),
+    /// Complete, and what the entry inherits.
+    Inheriting(Box<Heritage>),
 }
 
 impl Default for PackedSlots {
@@ -51,6 +54,12 @@ impl PackedSlots {
         if complete { Self::FewComplete(bytes) } else { Self::FewOfTags(bytes) }
     }
 
+    /// Those of an entry, complete, that was made of others.
+    #[cold]
+    pub(super) fn inheriting(own: &[Slot], basis: &Basis) -> Self {
+        Self::Inheriting(Box::new(Heritage::new(own, basis)))
+    }
+
     /// Becomes the list that [`Self::new`] would make.
     #[inline]
     pub(super) fn replace(&mut self, slots: &[Slot], complete: bool) {
@@ -63,9 +72,18 @@ impl PackedSlots {
 
     /// Whether the slots of the key are among them.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self, Self::FewComplete(_) | Self::ManyComplete(_))
+        matches!(self, Self::FewComplete(_) | Self::ManyComplete(_) | Self::Inheriting(_))
     }
 
+    /// What the entry inherits.
+    pub(super) fn heritage(&self) -> Option<&Heritage> {
+        match self {
+            Self::Inheriting(heritage) => Some(heritage),
+            _ => None,
+        }
+    }
+
+    /// The slots of the entry itself.
     #[inline]
     pub(super) fn unpack(&self) -> SlotList {
         match self {
@@ -80,6 +98,7 @@ impl PackedSlots {
                 (0..count).map(slot).collect()
             }
             Self::ManyOfTags(slots) | Self::ManyComplete(slots) => SlotList::clone(slots),
+            Self::Inheriting(heritage) => heritage.own.clone(),
         }
     }
 }
@@ -104,6 +123,16 @@ mod tests {
             prop_assert_eq!(packed.unpack().to_vec(), slots);
             prop_assert_eq!(packed.is_complete(), complete);
         }
+    }
+
+    #[test]
+    fn what_is_inherited_is_kept_apart() {
+        let basis = Basis { slots: vec![(3, 30)], ..Basis::default() };
+        let packed = PackedSlots::inheriting(&[1, 2], &basis);
+        assert_eq!(packed.unpack().as_slice(), [1, 2]);
+        assert_eq!(*packed.heritage().unwrap().slots, [(3, 30)]);
+        assert!(packed.is_complete());
+        assert!(PackedSlots::new(&[1], true).heritage().is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One entry, in two parts: what a hit touches, and what it does not.
 
+use super::basis::{Basis, Heritage, InheritedKey};
 use super::clock::Millis;
 use super::keys::{self, Family};
 use super::packed_slots::PackedSlots;
@@ -38,8 +39,9 @@ pub(super) struct Grounds {
     slots: PackedSlots,
 }
 
-/// How long an entry may be served, what it is counted under, and its weight on survival, in one
-/// word: from above, 48 bits of milliseconds, 8 of the family, 8 of the priority.
+/// How long an entry may be served, what it is counted under, whether it needs a lease, and its
+/// weight on survival, in one word: from above, 48 bits of milliseconds, 8 of the family, one of
+/// the lease, 7 of the priority.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms(u64);
 
@@ -47,9 +49,19 @@ impl Terms {
     /// Nearly nine thousand years.
     const LONGEST: Millis = (1 << 48) - 1;
 
-    pub(super) fn new(deadline: Millis, family: Family, priority: u8) -> Self {
+    const NEEDS_LEASE: u8 = 0x80;
+
+    pub(super) fn new(deadline: Millis, family: Family, priority: u8, needs_lease: bool) -> Self {
         let deadline = deadline.min(Self::LONGEST);
-        Self(deadline << 16 | (family as u64) << 8 | u64::from(priority))
+        let lease = if needs_lease { Self::NEEDS_LEASE } else { 0 };
+        let low = priority & !Self::NEEDS_LEASE | lease;
+        Self(deadline << 16 | (family as u64) << 8 | u64::from(low))
+    }
+
+    /// Whether it is served only while this host hears from the log.
+    #[inline]
+    pub(super) fn needs_lease(self) -> bool {
+        self.0 as u8 & Self::NEEDS_LEASE != 0
     }
 
     /// Never served from this time on.
@@ -66,7 +78,7 @@ impl Terms {
 
     #[inline]
     pub(super) fn priority(self) -> u8 {
-        self.0 as u8
+        self.0 as u8 & !Self::NEEDS_LEASE
     }
 }
 
@@ -82,6 +94,7 @@ pub(super) struct NewRow<'a, V> {
     pub(super) stamp: Stamp,
     pub(super) checked_at: Stamp,
     pub(super) priority: u8,
+    pub(super) permissive: bool,
 }
 
 impl<V, K> Row<V, K> {
@@ -90,7 +103,7 @@ impl<V, K> Row<V, K> {
         let grounds = Grounds { stamp: new.stamp, slots };
         let row = Self {
             key,
-            terms: Terms::new(new.deadline, Family::of(new.key), new.priority),
+            terms: Terms::new(new.deadline, Family::of(new.key), new.priority, new.permissive),
             value: new.value,
             checked_at: new.checked_at,
             usage,
@@ -108,25 +121,81 @@ impl<V, K> Row<V, K> {
         self.checked_at = new.checked_at;
         self.weight = new.weight;
         let others = self.terms.0 & 0xFF00;
-        self.terms = Terms(others | Terms::new(new.deadline, Family::Other, new.priority).0);
+        self.terms =
+            Terms(others | Terms::new(new.deadline, Family::Other, new.priority, new.permissive).0);
         std::mem::replace(&mut self.value, new.value)
     }
 }
 
 impl Grounds {
-    /// Whether the entry of this key is valid. The answer holds as long as the clock of the
-    /// table is what it was before this call.
+    /// Whether the entry of this key, last found valid when the clock of the table was
+    /// `checked_at`, is valid now. The answer holds as long as that clock is what it was before
+    /// this call.
     #[cold]
-    pub(super) fn hold(&mut self, key: &impl StoredKey, table: &InvalidationTable) -> bool {
+    pub(super) fn hold(
+        &mut self,
+        key: &impl StoredKey,
+        checked_at: Stamp,
+        table: &InvalidationTable,
+    ) -> bool {
         table.is_current(self.stamp, &self.slots(key))
+            && !keys::is_covered(key.bytes(), self.stamp, checked_at, table)
+            && self.heritage_holds(checked_at, table)
     }
 
     /// As [`Self::hold`], without leaving a trace.
-    pub(super) fn would_hold(&self, key: &impl StoredKey, table: &InvalidationTable) -> bool {
+    pub(super) fn would_hold(
+        &self,
+        key: &impl StoredKey,
+        checked_at: Stamp,
+        table: &InvalidationTable,
+    ) -> bool {
         table.is_current(self.stamp, &self.all_slots(key))
+            && !keys::is_covered(key.bytes(), self.stamp, checked_at, table)
+            && self.heritage_holds(checked_at, table)
     }
 
-    /// Everything the entry of this key depends on.
+    fn heritage_holds(&self, checked_at: Stamp, table: &InvalidationTable) -> bool {
+        self.slots.heritage().is_none_or(|heritage| heritage.holds(checked_at, table))
+    }
+
+    /// Whether one of these slots is one that the entry of this key depends on, or a key that it
+    /// depends on fits.
+    pub(super) fn are_named(
+        &mut self,
+        key: &impl StoredKey,
+        slots: &[Slot],
+        fits: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        self.slots(key).iter().any(|slot| slots.contains(slot))
+            || fits(key.bytes())
+            || self.slots.heritage().is_some_and(|heritage| {
+                heritage.slots.iter().any(|(slot, _)| slots.contains(slot))
+                    || heritage.keys.iter().any(|key| fits(key))
+            })
+    }
+
+    /// Has the entry, whose slots are complete, inherit as well what it was made of.
+    pub(super) fn inherit(&mut self, basis: &Basis) {
+        self.slots = PackedSlots::inheriting(&self.slots.unpack(), basis);
+    }
+
+    /// What a result inherits that is made of the entry of this key, which was found valid when
+    /// the clock was `checked_at`.
+    pub(super) fn basis(&self, key: &impl StoredKey, checked_at: Stamp, terms: Terms) -> Basis {
+        let own = self.all_slots(key);
+        let mut slots: Vec<_> = own.iter().map(|&slot| (slot, self.stamp)).collect();
+        let inherited = |key: Box<[u8]>, stamp| InheritedKey { key, stamp, checked_at };
+        let mut keys = vec![inherited(key.bytes().into(), self.stamp)];
+        if let Some(Heritage { slots: others, keys: of_others, oldest, .. }) = self.slots.heritage()
+        {
+            slots.extend_from_slice(others);
+            keys.extend(of_others.iter().map(|key| inherited(key.clone(), *oldest)));
+        }
+        Basis { slots, keys, deadline: terms.deadline() }
+    }
+
+    /// Everything the entry of this key depends on by itself.
     pub(super) fn slots(&mut self, key: &impl StoredKey) -> SlotList {
         let all = self.all_slots(key);
         if !self.slots.is_complete() {
@@ -173,10 +242,12 @@ mod tests {
 
     #[test]
     fn terms_say_what_they_were_told() {
-        let terms = Terms::new(123_456_789, Family::Session, 10);
+        let terms = Terms::new(123_456_789, Family::Session, 10, true);
         assert_eq!(terms.deadline(), 123_456_789);
         assert_eq!(terms.family(), Family::Session as usize);
         assert_eq!(terms.priority(), 10);
-        assert_eq!(Terms::new(u64::MAX, Family::Other, 1).deadline(), Terms::LONGEST);
+        assert!(terms.needs_lease());
+        assert!(!Terms::new(1, Family::Other, 10, false).needs_lease());
+        assert_eq!(Terms::new(u64::MAX, Family::Other, 1, false).deadline(), Terms::LONGEST);
     }
 }

@@ -4,7 +4,9 @@
 //! the index maps a hash to such a number. No value is dropped here: each one that leaves is
 //! handed to the caller.
 
+use super::basis::Basis;
 use super::clock::{Clock, Millis};
+use super::config::Lease;
 use super::keys::Family;
 use super::policy::{Policy, PolicyKind, Pressure, Resident, Residents, RowId};
 use super::row::{Grounds, NewRow, Row};
@@ -29,6 +31,7 @@ pub(super) struct Shard<V, K> {
     requests: u64,
     /// Where the next search for outdated rows begins.
     hand: usize,
+    lease: Option<Lease>,
     pub(super) counters: Counters,
 }
 
@@ -93,7 +96,7 @@ impl<V, K: StoredKey> Rows<V, K> {
     /// Whether a row may be served, given the clock of the table read before this call.
     fn is_valid(&mut self, id: RowId, table: &InvalidationTable, clock: Stamp) -> bool {
         let Some((row, grounds)) = self.with_grounds(id) else { return false };
-        let valid = row.checked_at == clock || grounds.hold(&row.key, table);
+        let valid = row.checked_at == clock || grounds.hold(&row.key, row.checked_at, table);
         if valid {
             row.checked_at = clock;
         }
@@ -103,7 +106,8 @@ impl<V, K: StoredKey> Rows<V, K> {
     /// As [`Self::is_valid`], as of now and without leaving a trace.
     fn is_current(&self, id: RowId, table: &InvalidationTable) -> bool {
         let (row, grounds) = (self.at(id), self.grounds.get(id as usize));
-        row.zip(grounds).is_some_and(|(row, grounds)| grounds.would_hold(&row.key, table))
+        row.zip(grounds)
+            .is_some_and(|(row, grounds)| grounds.would_hold(&row.key, row.checked_at, table))
     }
 }
 
@@ -131,6 +135,22 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash) | (u64::from(hash) << 32)
 }
 
+/// Whether a permissive entry may be served, as far as news from the log are concerned.
+#[inline]
+fn has_lease(
+    lease: Option<Lease>,
+    counters: &mut Counters,
+    now: Millis,
+    table: &InvalidationTable,
+) -> bool {
+    let Some(lease) = lease else { return true };
+    if table.holds_lease(now, lease.max_staleness) {
+        return true;
+    }
+    counters.stale_served += u64::from(lease.serve_stale);
+    lease.serve_stale
+}
+
 /// Why a row leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -141,7 +161,12 @@ pub(super) enum Leaving {
 }
 
 impl<V, K: StoredKey> Shard<V, K> {
-    pub(super) fn new(kind: PolicyKind, max_entries: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(
+        kind: PolicyKind,
+        max_entries: usize,
+        max_bytes: usize,
+        lease: Option<Lease>,
+    ) -> Self {
         Self {
             index: HashTable::new(),
             rows: Rows::new(),
@@ -152,6 +177,7 @@ impl<V, K: StoredKey> Shard<V, K> {
             policy: Policy::new(kind, max_entries),
             requests: 0,
             hand: 0,
+            lease,
             counters: Counters::default(),
         }
     }
@@ -199,7 +225,15 @@ impl<V, K: StoredKey> Shard<V, K> {
             return Ok(answer);
         }
         self.count_miss(key);
-        let expired = self.rows.at(id).is_some_and(|row| clock.now() >= row.terms.deadline());
+        let (now, clock) = (clock.now(), table.now());
+        let expired = self.rows.at(id).is_some_and(|row| now >= row.terms.deadline());
+        if !expired && self.rows.is_valid(id, table, clock) {
+            // News from the log are missing, and it may be served once they are there; or a wildcard
+            // was just being written down.
+            let needs_lease = self.rows.at(id).is_some_and(|row| row.terms.needs_lease());
+            self.counters.fail_closed += u64::from(needs_lease);
+            return Err(None);
+        }
         let why = if expired { Leaving::Expired } else { Leaving::Invalidated };
         Err(self.remove(id, why))
     }
@@ -219,11 +253,17 @@ impl<V, K: StoredKey> Shard<V, K> {
         if !is_it(&row.key, &row.value) {
             return None;
         }
-        // Before the check: a row found valid at this reading stays so while it does not change.
-        let checked_at = table.now();
-        if clock.now() >= row.terms.deadline() {
+        // Time, lease, clock, in this order: a lease that is young at this time says that everything
+        // older was applied before, and then the clock read after it has moved for it.
+        let now = clock.now();
+        if now >= row.terms.deadline() {
             return None;
         }
+        if row.terms.needs_lease() && !has_lease(self.lease, &mut self.counters, now, table) {
+            return None;
+        }
+        // Before the check: a row found valid at this reading stays so while it does not change.
+        let checked_at = table.now();
         let row = if row.checked_at == checked_at {
             row
         } else if self.rows.is_valid(id, table, checked_at) {
@@ -239,6 +279,19 @@ impl<V, K: StoredKey> Shard<V, K> {
         Some(read(&row.key, &row.value))
     }
 
+    /// Has the row in a place, which was stored with all its slots, rest on a basis as well.
+    pub(super) fn inherit(&mut self, id: RowId, basis: &Basis) {
+        if let Some((_, grounds)) = self.rows.with_grounds(id) {
+            grounds.inherit(basis);
+        }
+    }
+
+    /// What a result inherits that is made of the row in a place.
+    pub(super) fn basis(&self, id: RowId) -> Option<Basis> {
+        let (row, grounds) = (self.rows.at(id)?, self.rows.grounds.get(id as usize)?);
+        Some(grounds.basis(&row.key, row.checked_at, row.terms))
+    }
+
     /// Looks without counting and without leaving a trace in the policy.
     pub(super) fn peek(
         &self,
@@ -249,7 +302,11 @@ impl<V, K: StoredKey> Shard<V, K> {
     ) -> Option<&V> {
         let id = self.find(hash, key)?;
         let row = self.rows.at(id)?;
-        let live = now < row.terms.deadline() && self.rows.is_current(id, table);
+        let leased = || {
+            let lease = self.lease.filter(|lease| row.terms.needs_lease() && !lease.serve_stale);
+            lease.is_none_or(|lease| table.holds_lease(now, lease.max_staleness))
+        };
+        let live = now < row.terms.deadline() && leased() && self.rows.is_current(id, table);
         live.then_some(&row.value)
     }
 
@@ -376,7 +433,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         &mut self,
         from: usize,
         to: usize,
-        mut why: impl FnMut(&Row<V, K>, &mut Grounds) -> Option<Leaving>,
+        mut why: impl FnMut(&mut Row<V, K>, &mut Grounds) -> Option<Leaving>,
         garbage: &mut Vec<(K, V)>,
     ) -> usize {
         let mut removed = 0;

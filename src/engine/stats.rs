@@ -18,6 +18,10 @@ pub struct Counters {
     pub stale_rejects: u64,
     /// Values refused because they are larger than a shard may hold.
     pub oversize_rejects: u64,
+    /// Lookups of valid permissive entries that were not answered for want of news from the log.
+    pub fail_closed: u64,
+    /// Lookups of such entries that were answered all the same, because settings say so.
+    pub stale_served: u64,
     /// Lookups answered from memory, by family of key.
     #[serde(skip)]
     pub family_hits: [u64; FAMILIES],
@@ -34,6 +38,8 @@ impl Counters {
         self.invalidations += other.invalidations;
         self.stale_rejects += other.stale_rejects;
         self.oversize_rejects += other.oversize_rejects;
+        self.fail_closed += other.fail_closed;
+        self.stale_served += other.stale_served;
         for (mine, theirs) in self.family_hits.iter_mut().zip(other.family_hits) {
             *mine += theirs;
         }

@@ -1,16 +1,18 @@
 //! All shards together: the engine's public face.
 
+use super::basis::{self, Basis, InheritedKey};
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
 use super::latency::{self, Latency};
+use super::names::Names;
 use super::policy::RowId;
 use super::row::{Grounds, NewRow, Row, weigh};
 use super::shard::{Leaving, Shard};
 use super::stats::Snapshot;
 use super::stored_key::StoredKey;
 use super::{ids, keys};
-use crate::invalidation::pattern::{Pattern, Reach};
-use crate::invalidation::slots::{self, SlotList};
+use crate::invalidation::pattern::Pattern;
+use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
 use crate::sync::{RawMutex, ShardGuard, ShardMutex};
 use foldhash::fast::RandomState;
@@ -66,6 +68,9 @@ pub struct NewEntry<'a, V> {
     pub stamp: Stamp,
     /// What else can invalidate it, besides its key and the prefixes of its key.
     pub tag_slots: &'a [Slot],
+    /// Whether it allows anything: then it is served only while this host hears from the log, if
+    /// there is one.
+    pub permissive: bool,
 }
 
 /// What became of a value to be stored.
@@ -93,8 +98,36 @@ pub struct Inserted<V, K = Box<[u8]>> {
     pub garbage: Garbage<V, K>,
 }
 
-/// A walk lets others in after this many rows: about a millisecond.
-const ROWS_BETWEEN_PAUSES: usize = 16_384;
+/// What became of an invalidation, which was in effect before any row was looked at.
+#[derive(Debug)]
+pub struct Invalidated<V, K> {
+    /// Live entries that have left.
+    pub live: usize,
+    /// All that have left.
+    pub departed: Vec<Departed<V, K>>,
+    /// Whether there may be more that never will be served again. [`Store::sweep_some`] finds them.
+    pub unfinished: bool,
+}
+
+/// Where a sweep is to go on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hand {
+    shard: usize,
+    row: usize,
+}
+
+/// So often the clock advances for one invalidation.
+const ADVANCES: u64 = 2;
+
+/// A walk lets others in after this many rows: about a tenth of a millisecond.
+const ROWS_BETWEEN_PAUSES: usize = 2_048;
+
+/// A store of so many entries at the most is looked through by an invalidation itself, to count
+/// what it drops: about a millisecond.
+const MOST_LOOKED_THROUGH: usize = 16_384;
+
+/// Of a larger store it looks at so many rows; a sweep looks at the others.
+const ROWS_LOOKED_AT: usize = 1_024;
 
 /// A concurrent table with lives, bounds and invalidation.
 ///
@@ -133,7 +166,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let shards = (0..count).map(|_| {
             let entries = config.max_entries / count;
             let bytes = config.max_bytes / count;
-            ShardMutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1)))
+            ShardMutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1), config.lease))
         });
         Ok(Self {
             shards: shards.collect(),
@@ -166,6 +199,35 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         self.may_store(key, stamp, &slots)
     }
 
+    /// What a result inherits that is made of a value that was loaded since `stamp` and is not
+    /// looked up here but handed on.
+    pub fn basis_of(key: &[u8], tag_slots: &[Slot], stamp: Stamp, deadline: Millis) -> Basis {
+        let mut own = SlotList::new();
+        keys::push_slots_of_key(key, &mut own);
+        tag_slots.iter().for_each(|&slot| keys::push_once(slot, &mut own));
+        let slots = own.iter().map(|&slot| (slot, stamp)).collect();
+        Basis {
+            slots,
+            keys: vec![InheritedKey { key: key.into(), stamp, checked_at: 0 }],
+            deadline,
+        }
+    }
+
+    /// When something that is stored now with such a life ends.
+    pub fn deadline(&self, ttl: Millis) -> Millis {
+        self.clock.deadline(self.clock.now(), ttl)
+    }
+
+    /// The table that says what may be believed.
+    pub fn table(&self) -> &Arc<InvalidationTable> {
+        &self.table
+    }
+
+    /// The clock that lives are counted on.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Bytes one entry may have at the most.
     pub fn max_entry_bytes(&self) -> usize {
         self.shards.first().map_or(0, |shard| shard.lock().max_bytes())
@@ -196,6 +258,32 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             None => Err(None),
         };
         found.unwrap_or_else(miss)
+    }
+
+    /// As [`Self::get_with`], and what a result inherits that is made of the value; both from one
+    /// hold of the lock, so that they belong together.
+    pub fn get_with_basis<R>(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(Place, &K, &V) -> R,
+        miss: impl FnOnce(Option<Departed<V, K>>) -> R,
+    ) -> (R, Option<Basis>) {
+        let hash = self.hash(key);
+        let number = self.shard_number(hash);
+        let found = match self.try_shard(hash) {
+            Some(mut shard) => {
+                let found = shard.lookup(
+                    hash as u32,
+                    key,
+                    &self.clock,
+                    &self.table,
+                    |id, key: &K, value: &V| (read(self.place(number, id), key, value), id),
+                );
+                found.map(|(answer, id)| (answer, shard.basis(id)))
+            }
+            None => Err(None),
+        };
+        found.unwrap_or_else(|outdated| (miss(outdated), None))
     }
 
     /// As [`Self::get_with`] for somebody who remembers where the entry was, and can tell by the
@@ -247,6 +335,19 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         self.insert_with(entry, |key| K::from(key))
     }
 
+    /// As [`Self::insert`] for a value made of other entries: it is stored only if what they rest
+    /// on still holds, served only while it does, and no longer than they are.
+    pub fn insert_made_of(&self, entry: NewEntry<'_, V>, basis: &Basis) -> Inserted<V, K> {
+        let hash = self.hash(entry.key);
+        let Some(shard) = self.try_shard(hash) else {
+            return Inserted::refused(Outcome::Busy, entry.value);
+        };
+        let number = self.shard_number(hash);
+        self.insert_into(shard, number, entry, Some(basis), |shard, row, now, garbage| {
+            shard.set(hash as u32, row, |key| K::from(key), now, &self.table, garbage)
+        })
+    }
+
     /// As [`Self::insert`]; where the key is new, `keep` makes what it is kept as, of the same
     /// bytes. It is called under the lock: it must be quick and must not call back.
     #[inline]
@@ -259,7 +360,8 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let Some(shard) = self.try_shard(hash) else {
             return Inserted::refused(Outcome::Busy, entry.value);
         };
-        self.insert_into(shard, self.shard_number(hash), entry, |shard, row, now, garbage| {
+        let number = self.shard_number(hash);
+        self.insert_into(shard, number, entry, None, |shard, row, now, garbage| {
             shard.set(hash as u32, row, keep, now, &self.table, garbage)
         })
     }
@@ -280,7 +382,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         };
         // As in `insert_into`.
         let checked_at = self.table.now();
-        if entry.stamp < checked_at || !shard.is_at(id, is_it) {
+        if !InvalidationTable::is_newest(entry.stamp, checked_at) || !shard.is_at(id, is_it) {
             return Err(entry);
         }
         let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes);
@@ -298,6 +400,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
+            permissive: entry.permissive,
         };
         Ok(shard.replace(id, row))
     }
@@ -308,23 +411,27 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         mut shard: ShardGuard<'_, L, Shard<V, K>>,
         number: usize,
         entry: NewEntry<'_, V>,
+        basis: Option<&Basis>,
         set: impl FnOnce(&mut Shard<V, K>, NewRow<'_, V>, Millis, &mut Garbage<V, K>) -> RowId,
     ) -> Inserted<V, K> {
         // Before the check; see `Row::checked_at`.
         let checked_at = self.table.now();
         // Nothing at all was invalidated since a stamp as new as the clock.
-        let is_newest = entry.stamp >= checked_at;
+        let is_newest = basis.is_none() && InvalidationTable::is_newest(entry.stamp, checked_at);
         let mut slots = SlotList::new();
         if !is_newest {
             keys::push_slots_of_key(entry.key, &mut slots);
             entry.tag_slots.iter().for_each(|&slot| keys::push_once(slot, &mut slots));
-            if !self.may_store(entry.key, entry.stamp, &slots) {
+            let holds = self.may_store(entry.key, entry.stamp, &slots)
+                && basis.is_none_or(|basis| basis.holds(&self.table));
+            if !holds {
                 shard.counters.stale_rejects += 1;
                 drop(shard);
                 return Inserted::refused(Outcome::Stale, entry.value);
             }
         }
-        let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes);
+        let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes)
+            .saturating_add(basis.map_or(0, basis::weigh));
         let fitting = u32::try_from(weight).ok().filter(|_| weight <= shard.max_bytes());
         let Some(weight) = fitting else {
             let replaced = shard.discard(self.hash(entry.key) as u32, entry.key);
@@ -341,13 +448,20 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             has_key_slots: !is_newest,
             value: entry.value,
             weight,
-            deadline: self.clock.deadline(now, entry.ttl),
+            deadline: self
+                .clock
+                .deadline(now, entry.ttl)
+                .min(basis.map_or(Millis::MAX, |basis| basis.deadline)),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
+            permissive: entry.permissive,
         };
         let mut garbage = Garbage::new();
         let id = set(&mut shard, row, now, &mut garbage);
+        if let Some(basis) = basis {
+            shard.inherit(id, basis);
+        }
         Inserted { outcome: Outcome::Stored, place: self.place(number, id), garbage }
     }
 
@@ -358,70 +472,80 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let mut shard = self.shard(hash).lock();
         // Counted before the slot is raised: afterwards the row is invalid in any case.
         let deleted = shard.delete(hash as u32, key, self.clock.now(), &self.table);
-        self.table.invalidate_slots(&[slots::of_key(key)]);
+        drop(shard);
+        let mut names = Names::new();
+        names.add_key(key);
+        names.with_covered(|covered| self.table.invalidate(covered));
         deleted
     }
 
-    /// Invalidates everything that depends on one of these slots. Effective at once and for all
-    /// when the table is raised; the walk that follows (`O(entries)`) gives the memory back.
-    /// Returns how many live entries that were, and the values.
-    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<Departed<V, K>>) {
-        let live_before = self.table.now();
-        self.table.invalidate_slots(slots);
-        self.remove_where(|row, grounds, now, table| {
-            let hit = grounds.slots(&row.key).iter().any(|slot| slots.contains(slot));
-            (hit && !grounds.hold(&row.key, table)).then(|| {
-                let was_live = now < row.terms.deadline() && grounds.stamp <= live_before;
-                if was_live { Leaving::Invalidated } else { Leaving::Expired }
-            })
-        })
-    }
-
-    /// Invalidates every key that fits a wildcard (see [`crate::invalidation::pattern`]).
-    /// Returns how many live entries that were, and the values.
-    pub fn invalidate_pattern(&self, text: &[u8]) -> (usize, Vec<Departed<V, K>>) {
-        let pattern = Pattern::new(text);
-        match pattern.reach() {
-            Reach::Everything => self.clear(),
-            Reach::Key(key) => {
-                let (live, value) = self.delete(&key);
-                (usize::from(live), value.into_iter().collect())
-            }
-            Reach::Prefix(prefix) => match slots::of_prefix(&prefix) {
-                Some(slot) => self.invalidate_slots(&[slot]),
-                None => self.invalidate_scattered(&pattern, text),
-            },
-            Reach::Scattered => self.invalidate_scattered(&pattern, text),
+    /// Invalidates everything that is named. In effect at once and for all who share the table,
+    /// in the same time however many entries that are; then a bounded number of rows is looked at,
+    /// to count what was dropped and give its memory back.
+    pub fn invalidate(&self, names: &Names) -> Invalidated<V, K> {
+        if names.is_everything() {
+            let (live, departed) = self.clear();
+            return Invalidated { live, departed, unfinished: false };
         }
+        let live_before = self.table.now();
+        names.with_covered(|covered| self.table.invalidate(covered));
+        // What was valid just before and is not named is valid still, unless somebody else
+        // invalidated something meanwhile.
+        let valid_at = Some(self.table.now()).filter(|&at| at == live_before + ADVANCES);
+        let patterns = names.patterns();
+        let (now, mut departed) = (self.clock.now(), Vec::new());
+        let (live, hand) = self.remove_some(
+            Hand::default(),
+            if self.len() > MOST_LOOKED_THROUGH { ROWS_LOOKED_AT } else { usize::MAX },
+            |row, grounds| {
+                let named = grounds.are_named(&row.key, names.slots(), |key| {
+                    patterns.iter().any(|pattern| fits(pattern, key))
+                });
+                if !named && row.checked_at == live_before {
+                    row.checked_at = valid_at.unwrap_or(live_before);
+                }
+                let was_live = now < row.terms.deadline() && grounds.stamp <= live_before;
+                let why = if was_live { Leaving::Invalidated } else { Leaving::Expired };
+                (named && !grounds.hold(&row.key, row.checked_at, &self.table)).then_some(why)
+            },
+            &mut departed,
+        );
+        Invalidated { live, departed, unfinished: hand.is_some() }
     }
 
     /// Whether nothing that covers a key in any spelling was invalidated since `stamp`.
     fn may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
-        // A stamp as new as the clock is newer than every wildcard, in any spelling.
-        let newest = stamp >= self.table.now();
-        self.table.may_store(key, stamp, slots)
-            && (newest || self.canonical_may_store(key, stamp, slots))
+        self.table.is_current(stamp, slots)
+            && (InvalidationTable::is_newest(stamp, self.table.now())
+                || !keys::is_covered(key, stamp, 0, &self.table))
     }
 
-    #[cold]
-    fn canonical_may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
-        ids::with_canonical_uuids(key)
-            .is_none_or(|canonical| self.table.may_store(&canonical, stamp, slots))
+    /// Invalidates everything that depends on one of these slots; see [`Self::invalidate`].
+    /// Returns how many live entries that were, and the values.
+    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<Departed<V, K>>) {
+        let done = self.invalidate(&Names::of_slots(slots));
+        (done.live, done.departed)
     }
 
-    fn invalidate_scattered(&self, pattern: &Pattern, text: &[u8]) -> (usize, Vec<Departed<V, K>>) {
-        self.table.invalidate_pattern(text);
-        self.remove_where(|row, _, now, _| {
-            let why =
-                if now < row.terms.deadline() { Leaving::Invalidated } else { Leaving::Expired };
-            fits(pattern, row.key.bytes()).then_some(why)
-        })
+    /// Invalidates every key that fits a wildcard (see [`crate::invalidation::pattern`]) in any
+    /// spelling; see [`Self::invalidate`]. Returns how many live entries that were, and the values.
+    pub fn invalidate_pattern(&self, pattern: &[u8]) -> (usize, Vec<Departed<V, K>>) {
+        let mut names = Names::new();
+        names.add_pattern(pattern);
+        let done = self.invalidate(&names);
+        (done.live, done.departed)
     }
 
-    /// Invalidates everything and gives the memory back. Returns how many live
-    /// entries that were, and the values.
+    /// Invalidates everything and gives the memory back. Returns how many live entries that were,
+    /// and the values. `O(entries)`.
     pub fn clear(&self) -> (usize, Vec<Departed<V, K>>) {
         self.table.invalidate_all();
+        self.empty()
+    }
+
+    /// Gives the memory of all entries back. Nothing is invalidated: whoever shares the table goes
+    /// on, and loads under way may be stored. Returns how many live entries that were. `O(entries)`.
+    pub fn empty(&self) -> (usize, Vec<Departed<V, K>>) {
         let now = self.clock.now();
         let (mut live, mut values) = (0, Vec::new());
         for shard in &self.shards {
@@ -435,16 +559,41 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         (live, values)
     }
 
-    /// Removes what can never be served again. Returns the values.
+    /// Looks at the next rows and removes those that can never be served again. Returns what was
+    /// removed, and where to go on; `None` after the last row.
+    pub fn sweep_some(&self, from: Hand) -> (Vec<Departed<V, K>>, Option<Hand>) {
+        let (now, mut departed) = (self.clock.now(), Vec::new());
+        let (_, hand) = self.remove_some(
+            from,
+            ROWS_BETWEEN_PAUSES,
+            |row, grounds| {
+                if now >= row.terms.deadline() {
+                    return Some(Leaving::Expired);
+                }
+                // Before the check, as for a lookup.
+                let checked_at = self.table.now();
+                if row.checked_at != checked_at
+                    && !grounds.hold(&row.key, row.checked_at, &self.table)
+                {
+                    return Some(Leaving::Invalidated);
+                }
+                row.checked_at = checked_at;
+                None
+            },
+            &mut departed,
+        );
+        (departed, hand)
+    }
+
+    /// Removes what can never be served again. Returns the values. `O(entries)`.
     pub fn sweep(&self) -> Vec<Departed<V, K>> {
-        let swept = self.remove_where(|row, grounds, now, table| {
-            if now >= row.terms.deadline() {
-                return Some(Leaving::Expired);
-            }
-            let outdated = row.checked_at != table.now() && !grounds.hold(&row.key, table);
-            outdated.then_some(Leaving::Invalidated)
-        });
-        swept.1
+        let (mut all, mut hand) = (Vec::new(), Some(Hand::default()));
+        while let Some(from) = hand {
+            let (departed, next) = self.sweep_some(from);
+            all.extend(departed);
+            hand = next;
+        }
+        all
     }
 
     /// Entries held, those included that expired and were not yet swept.
@@ -467,7 +616,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             let fitting = shard.rows().filter(|(row, grounds)| {
                 now < row.terms.deadline()
                     && pattern.matches(row.key.bytes())
-                    && grounds.would_hold(&row.key, &self.table)
+                    && grounds.would_hold(&row.key, row.checked_at, &self.table)
             });
             keys.extend(fitting.take(limit - keys.len()).map(|(row, _)| row.key.bytes().into()));
         }
@@ -509,38 +658,38 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         }
     }
 
-    /// Walks over all rows, `batch_size` of them per lock hold, and removes those for which
-    /// `why` gives a reason.
-    fn remove_where(
+    /// Walks over some rows, `batch_size` of them per lock hold, and removes those for which `why`
+    /// gives a reason. Returns how many of them were invalidated, and where to go on.
+    fn remove_some(
         &self,
-        why: impl Fn(&Row<V, K>, &mut Grounds, Millis, &InvalidationTable) -> Option<Leaving>,
-    ) -> (usize, Vec<Departed<V, K>>) {
-        let now = self.clock.now();
-        let (mut removed, mut values) = (0, Vec::new());
-        for shard in &self.shards {
-            let (mut from, mut pause_at) = (0, ROWS_BETWEEN_PAUSES);
-            loop {
-                let mut shard = shard.lock();
-                if from >= shard.places() {
-                    break;
-                }
-                let to = from.saturating_add(self.batch_size);
-                removed += shard.remove_where(
-                    from,
-                    to,
-                    |row, its| why(row, its, now, &self.table),
-                    &mut values,
-                );
-                let more = to < shard.places();
-                drop(shard);
-                from = to;
-                if more && from >= pause_at {
-                    (self.between_batches)();
-                    pause_at = from + ROWS_BETWEEN_PAUSES;
-                }
+        from: Hand,
+        rows: usize,
+        why: impl Fn(&mut Row<V, K>, &mut Grounds) -> Option<Leaving>,
+        departed: &mut Vec<Departed<V, K>>,
+    ) -> (usize, Option<Hand>) {
+        let (mut removed, mut left, mut pause_at) =
+            (0, rows, rows.saturating_sub(ROWS_BETWEEN_PAUSES));
+        let mut hand = from;
+        while let Some(shard) = self.shards.get(hand.shard) {
+            let mut shard = shard.lock();
+            if hand.row >= shard.places() {
+                hand = Hand { shard: hand.shard + 1, row: 0 };
+                continue;
+            }
+            if left == 0 {
+                return (removed, Some(hand));
+            }
+            let to = hand.row.saturating_add(self.batch_size.min(left)).min(shard.places());
+            removed += shard.remove_where(hand.row, to, &why, departed);
+            drop(shard);
+            left -= to - hand.row;
+            hand.row = to;
+            if left <= pause_at && left > 0 {
+                (self.between_batches)();
+                pause_at = pause_at.saturating_sub(ROWS_BETWEEN_PAUSES);
             }
         }
-        (removed, values)
+        (removed, None)
     }
 
     #[inline]

@@ -10,18 +10,34 @@
 //! A slot is shared by everything that hashes to it. A collision can only make an entry look
 //! older than it is, which costs one more load and never a wrong answer.
 //!
+//! The clock and the slots may lie in memory that all processes of a host share: then an
+//! invalidation by one of them is seen by all when it returns, without a message.
+//!
 //! * [`slots`] — which slots a key, a prefix or a tag stands for;
 //! * [`table`] — the clock, the floor and the slots themselves;
+//! * [`bus`] — what a table knows of the invalidations of other hosts, and until when;
 //! * [`pattern`] — wildcards in the syntax of Python's `fnmatch`;
-//! * `pattern_log` — what keeps loads under way from undoing a wildcard.
+//! * `pattern_ring` — the last few of them, for all to see;
+//! * `words` — what lies where in a table; `memory` — where it lies; `mapping` — in memory that
+//!   is shared; `table_file` — in which file, and whether it may be trusted; `watch` — whether it
+//!   is still there.
 
-#![forbid(unsafe_code)]
-
+pub mod bus;
+#[cfg(not(any(loom, shuttle)))]
+mod mapping;
+mod memory;
 pub mod pattern;
-mod pattern_log;
+mod pattern_ring;
 pub mod slots;
 pub mod table;
+#[cfg(not(any(loom, shuttle)))]
+mod table_file;
+#[cfg(not(any(loom, shuttle)))]
+pub mod watch;
+mod words;
 
 pub use pattern::Pattern;
 pub use slots::{Slot, SlotList};
-pub use table::{InvalidationTable, Stamp};
+pub use table::{Covered, InvalidationTable, Stamp};
+#[cfg(not(any(loom, shuttle)))]
+pub use table::{SharedTable, Sharing, TableError};

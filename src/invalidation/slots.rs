@@ -84,6 +84,12 @@ pub fn push_key(key: &[u8], slots: &mut SlotList) {
     }
 }
 
+/// A number by which processes tell texts apart; never 0.
+#[must_use]
+pub fn fingerprint(text: &[u8]) -> u64 {
+    hash(&FINGERPRINTS, text).max(1)
+}
+
 fn region_of_prefix(depth: usize) -> Region {
     match depth {
         1 => PREFIX_OF_1,
@@ -97,6 +103,7 @@ fn region_of_prefix(depth: usize) -> Region {
 const KEYS: RapidSecrets = RapidSecrets::seed_cpp(1);
 const TAGS: RapidSecrets = RapidSecrets::seed_cpp(2);
 const PREFIXES: RapidSecrets = RapidSecrets::seed_cpp(3);
+const FINGERPRINTS: RapidSecrets = RapidSecrets::seed_cpp(4);
 
 fn hash(of: &RapidSecrets, name: &[u8]) -> u64 {
     rapidhash_v3_micro_inline::<true, false>(name, of)

@@ -12,20 +12,35 @@
 //! gets a stamp of at least `n`; the change it must see was committed before the invalidation
 //! was called, so it does see it.
 
-use super::pattern_log::PatternLog;
-use super::slots::{SLOT_COUNT, Slot};
-use crate::sync::{self, AtomicU64, Mutex, Ordering, Slots};
+use super::memory::{Memory, Words};
+use super::pattern_ring::{self, Pushed};
+use super::slots::Slot;
+use super::words::{CLOCK, FLOOR, NO_CLOCK};
+use crate::sync::Ordering;
+#[cfg(not(any(loom, shuttle)))]
+pub use {
+    super::memory::Sharing,
+    super::table_file::{SharedTable, TableError},
+};
 
 /// A reading of the invalidation clock, taken before a value is loaded.
 pub type Stamp = u64;
 
+/// What is invalidated by one operation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Covered<'a> {
+    /// Whatever depends on one of these.
+    pub slots: &'a [Slot],
+    /// Every key that fits one of these.
+    pub patterns: &'a [&'a [u8]],
+    /// Everything.
+    pub all: bool,
+}
+
 /// Says whether a value with a given stamp and given slots may still be believed.
 #[derive(Debug)]
 pub struct InvalidationTable {
-    clock: AtomicU64,
-    floor: AtomicU64,
-    slots: Slots,
-    patterns: Mutex<PatternLog>,
+    pub(super) memory: Memory,
 }
 
 impl Default for InvalidationTable {
@@ -38,83 +53,188 @@ impl InvalidationTable {
     /// A table of this process alone. Reserves 2 MiB, touched only as slots are used.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            clock: AtomicU64::new(1),
-            floor: AtomicU64::new(0),
-            slots: sync::slots(SLOT_COUNT as usize),
-            patterns: Mutex::new(PatternLog::new()),
+        Self::private(false)
+    }
+
+    /// The same, and with what is needed to learn from other hosts.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "without memory nothing else goes on either")]
+    pub fn private(has_bus: bool) -> Self {
+        Self { memory: Memory::private(has_bus).expect("memory for a table of invalidations") }
+    }
+
+    /// The table that all processes of this host and user share which name the same one.
+    ///
+    /// Consistency: what one process invalidates is seen by all when it returns. Should somebody
+    /// remove the file by hand, processes notice within a tenth of a second and share a new one;
+    /// one that had it open hears of every invalidation meanwhile, but for those by processes
+    /// that were started after it was removed.
+    ///
+    /// # Errors
+    /// See [`TableError`]; nothing was made then.
+    #[cfg(not(any(loom, shuttle)))]
+    pub fn shared(which: &SharedTable) -> Result<Self, TableError> {
+        Ok(Self { memory: Memory::shared(which)? })
+    }
+
+    /// In a forked child: if this is a table of one process alone, the child's is another one, and
+    /// nothing that is in it is believed. Nobody tells the child what the parent invalidates.
+    #[cfg(not(any(loom, shuttle)))]
+    pub fn part_from_parent(&self) {
+        if !self.is_shared() {
+            self.memory.become_another();
+            self.invalidate_all();
         }
     }
 
+    /// Tells this table from every other.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        #[cfg(not(any(loom, shuttle)))]
+        return self.memory.identity();
+        #[cfg(any(loom, shuttle))]
+        0
+    }
+
+    /// Who sees what is invalidated.
+    #[cfg(not(any(loom, shuttle)))]
+    #[must_use]
+    pub fn sharing(&self) -> Sharing {
+        self.memory.sharing()
+    }
+
+    /// Whether other processes may see what is invalidated.
+    #[cfg(not(any(loom, shuttle)))]
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.memory.path().is_some()
+    }
+
+    /// The file it is shared through.
+    #[cfg(not(any(loom, shuttle)))]
+    #[must_use]
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.memory.path()
+    }
+
     /// The clock as it stands. Taken before a load begins, it is the stamp of what is loaded.
-    #[inline]
+    #[inline(always)]
     pub fn now(&self) -> Stamp {
         // Acquire: pairs with the AcqRel advances in `raise`. Whoever sees the second advance of
         // an invalidation also sees its slots.
-        self.clock.load(Ordering::Acquire)
+        #[cfg(not(any(loom, shuttle)))]
+        return self.memory.head()[CLOCK].load(Ordering::Acquire);
+        #[cfg(any(loom, shuttle))]
+        self.memory.words().head(CLOCK).load(Ordering::Acquire)
     }
 
-    /// Whether a value with this stamp and these slots may still be believed.
+    /// Whether a value with this stamp is as new as the clock, which was read before: then
+    /// nothing at all was invalidated since, and nothing need be looked at.
+    #[inline]
+    #[must_use]
+    pub fn is_newest(stamp: Stamp, clock: Stamp) -> bool {
+        stamp == clock && clock < NO_CLOCK
+    }
+
+    /// Whether a value with this stamp and these slots may still be believed, as far as those can
+    /// tell: see [`Self::is_covered`] for wildcards.
     ///
     /// The answer holds as long as [`Self::now`] returns what it returned *before* this call.
     #[must_use]
     pub fn is_current(&self, stamp: Stamp, slots: &[Slot]) -> bool {
+        let words = self.memory.words();
         // Acquire: pairs with the fetch_max of an invalidation.
-        self.floor.load(Ordering::Acquire) <= stamp
-            && slots.iter().all(|&slot| {
-                self.slots.get(slot as usize).is_some_and(|s| s.load(Ordering::Acquire) <= stamp)
-            })
+        words.head(FLOOR).load(Ordering::Acquire) <= stamp
+            && stamp < NO_CLOCK
+            && slots
+                .iter()
+                .all(|&slot| words.slot(slot).is_some_and(|s| s.load(Ordering::Acquire) <= stamp))
     }
 
-    /// Whether a value may be stored at all: it is current and no wildcard invalidation that
-    /// came after its stamp covers its key.
-    ///
-    /// Entries already stored need not ask about wildcards: whoever invalidates by one removes
-    /// them. Call this under the lock that makes the entry visible to that removal.
+    /// Whether there is any wildcard that came after this stamp. Cheap.
     #[must_use]
-    pub fn may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
-        self.is_current(stamp, slots) && {
-            // A stamp as new as the clock is newer than every wildcard: the usual case, no lock.
-            stamp >= self.now() || !self.patterns.lock().covers(key, stamp)
-        }
+    pub fn has_wildcards_after(&self, stamp: Stamp) -> bool {
+        pattern_ring::has_newer(&self.memory.words(), stamp)
+    }
+
+    /// Whether a wildcard that came after this stamp covers one of these keys. Wildcards that were
+    /// there when the clock was `checked_at` are not asked again; 0 asks them all. May say yes
+    /// without cause where there were very many wildcards.
+    ///
+    /// The answer holds as long as that of [`Self::is_current`].
+    #[must_use]
+    pub fn is_covered(&self, keys: &[&[u8]], stamp: Stamp, checked_at: Stamp) -> bool {
+        pattern_ring::covers(&self.memory.words(), keys, stamp, checked_at)
+    }
+
+    /// Whether a value may be stored at all: nothing that covers it came after its stamp.
+    #[must_use]
+    pub fn may_store(&self, keys: &[&[u8]], stamp: Stamp, slots: &[Slot]) -> bool {
+        self.is_current(stamp, slots)
+            && (Self::is_newest(stamp, self.now()) || !self.is_covered(keys, stamp, 0))
     }
 
     /// Invalidates everything that depends on one of these slots.
     pub fn invalidate_slots(&self, slots: &[Slot]) {
-        self.raise(|at| {
-            for &slot in slots {
-                if let Some(slot) = self.slots.get(slot as usize) {
-                    // AcqRel: after the caller's commit, before the second advance.
-                    slot.fetch_max(at, Ordering::AcqRel);
-                }
-            }
-        });
+        self.invalidate(&Covered { slots, ..Covered::default() });
     }
 
     /// Invalidates everything.
     pub fn invalidate_all(&self) {
-        self.raise(|at| {
-            self.floor.fetch_max(at, Ordering::AcqRel);
-        });
+        self.invalidate(&Covered { all: true, ..Covered::default() });
     }
 
-    /// Keeps loads under way from storing what a wildcard covers. The caller must then remove
-    /// the stored entries it covers.
+    /// Invalidates every key that fits a wildcard. One that is longer than a thousand bytes
+    /// invalidates everything.
     pub fn invalidate_pattern(&self, pattern: &[u8]) {
-        self.raise(|at| self.patterns.lock().push(at, pattern));
+        self.invalidate(&Covered { patterns: &[pattern], ..Covered::default() });
     }
 
-    fn raise(&self, write: impl FnOnce(Stamp)) {
-        // AcqRel: later stamps happen after this; see the order of writes at the top.
-        let at = self.clock.fetch_add(1, Ordering::AcqRel) + 1;
-        write(at);
-        self.clock.fetch_add(1, Ordering::AcqRel);
+    /// Invalidates several things at once.
+    pub fn invalidate(&self, what: &Covered<'_>) {
+        for _ in 0..MOST_REPLACED {
+            let written = self.memory.write(|words| raise(words, what));
+            if self.memory.confirm(written) {
+                return;
+            }
+        }
     }
+}
+
+/// So often may the file of a table be taken away during one invalidation. Then there is somebody
+/// who does nothing else, and processes that look for it will not find the same one anyway.
+const MOST_REPLACED: usize = 8;
+
+/// An invalidation: an advance, what it is about, and another advance.
+pub(super) fn raise(words: &impl Words, what: &Covered<'_>) {
+    // AcqRel: later stamps happen after this; see the order of writes at the top.
+    let at = words.head(CLOCK).fetch_add(1, Ordering::AcqRel) + 1;
+    for &slot in what.slots {
+        if let Some(slot) = words.slot(slot) {
+            // AcqRel: after the caller's commit, before the second advance.
+            slot.fetch_max(at, Ordering::AcqRel);
+        }
+    }
+    let mut everything = what.all;
+    let pushed: Vec<Pushed> = what
+        .patterns
+        .iter()
+        .filter_map(|pattern| {
+            let pushed = pattern_ring::push(words, at, pattern);
+            everything |= pushed.is_none();
+            pushed
+        })
+        .collect();
+    if everything {
+        words.head(FLOOR).fetch_max(at, Ordering::AcqRel);
+    }
+    let end = words.head(CLOCK).fetch_add(1, Ordering::AcqRel) + 1;
+    pushed.iter().for_each(|pushed| pattern_ring::publish(words, pushed, end));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::slots;
+    use super::super::slots::{self, SLOT_COUNT};
     use super::*;
 
     #[test]
@@ -149,9 +269,9 @@ mod tests {
         let table = InvalidationTable::new();
         let before = table.now();
         table.invalidate_pattern(b"a*z");
-        assert!(!table.may_store(b"abcz", before, &[]));
-        assert!(table.may_store(b"abc", before, &[]));
-        assert!(table.may_store(b"abcz", table.now(), &[]));
+        assert!(!table.may_store(&[b"abcz"], before, &[]));
+        assert!(table.may_store(&[b"abc"], before, &[]));
+        assert!(table.may_store(&[b"abcz"], table.now(), &[]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The lookups that decide the speed of a service are in [`super::hot`]; everything else here.
 
+use super::bus::{Named, Ticket};
 use super::clock::PyManualClock;
 use super::errors::ConfigError;
 use super::exit_guard::{DroppedGuarded, ExitGuard};
@@ -9,13 +10,13 @@ use super::inner::{About, Inner, Seconds, Settings};
 use super::int::{self, Side};
 use super::prepared::PreparedEntry;
 use super::raw::Raised;
-use super::{lookup, pair, text};
-use crate::engine::Store;
+use super::{lookup, text};
 use crate::engine::clock::Clock;
-use crate::engine::ids::{self, Text};
+use crate::engine::ids::Text;
 use crate::engine::keys::{self, KeyKind, Life};
 use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
+use crate::sync::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyString};
@@ -48,7 +49,7 @@ impl CacheCore {
     }
 
     /// Store a value under a typed key; the compiled half of the ``set_...`` helpers.
-    #[pyo3(signature = (kind, ids, value, ttl=None, stamp=None))]
+    #[pyo3(signature = (kind, ids, value, ttl=None, stamp=None, permissive=true))]
     fn _set_typed(
         &self,
         kind: usize,
@@ -56,6 +57,7 @@ impl CacheCore {
         value: &Bound<'_, PyAny>,
         ttl: Option<Seconds>,
         stamp: Option<Stamp>,
+        permissive: bool,
     ) -> PyResult<bool> {
         let stamp = self.inner.checked_stamp(stamp)?;
         let kind = kind_at(kind)?;
@@ -75,7 +77,7 @@ impl CacheCore {
         let mut slots = SlotList::new();
         kind.push_tag_slots(&segments, &mut slots);
         let ttl = self.inner.life(ttl, kind.life)?;
-        let about = About { ttl, priority: kind.priority, stamp, tag_slots: slots };
+        let about = About { ttl, priority: kind.priority, stamp, tag_slots: slots, permissive };
         self.inner.store(&key, value, &about)
     }
 
@@ -112,34 +114,45 @@ impl CacheCore {
         }
         let ticket = inner.loads.begin(&key);
         let cache = DroppedGuarded::new(slf.clone().unbind());
-        Ok(PreparedEntry { cache, ticket, ttl, priority, tag_slots })
+        let collector = Mutex::new(None);
+        Ok(PreparedEntry { cache, ticket, ttl, priority, tag_slots, collector })
     }
 
-    /// Remove one entry.
+    /// Remove one entry, on every worker and host.
     ///
     /// Args:
     ///     key: Name of the entry.
+    ///     wait: What to wait for; see ``invalidate_by_tags``.
     ///
     /// Returns:
-    ///     Whether there was one that could still have been served.
+    ///     Whether there was one here that could still have been served.
     ///
-    /// Consistency: loads of this key that are under way will not be stored.
-    fn delete(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Raises:
+    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///
+    /// Consistency: as for ``invalidate_by_tags``.
+    #[pyo3(signature = (key, *, wait=None))]
+    fn delete(&self, py: Python<'_>, key: &Bound<'_, PyAny>, wait: Option<&str>) -> PyResult<bool> {
         self.inner.check_open()?;
-        let _guard = ExitGuard::hold();
+        let wait = self.inner.bus.wait_for(wait)?;
         let bytes = text::key(key)?;
-        let (live, removed) = self.inner.store.delete(&bytes);
-        drop(removed);
-        pair::forget(key.py());
+        let (live, ticket) = self.inner.delete(py, &bytes, &Named::key(&bytes));
+        self.inner.bus.wait(py, ticket, wait)?;
         Ok(live)
     }
 
-    /// Remove everything and give the memory back. `O(entries)`.
+    /// Remove everything, on every worker and host, and give the memory back here. `O(entries)`.
     ///
-    /// Consistency: loads that are under way will not be stored.
-    fn clear(&self) -> PyResult<()> {
-        self.inner.check_open()?;
-        self.inner.invalidate(Store::clear);
+    /// Args:
+    ///     wait: What to wait for; see ``invalidate_by_tags``.
+    ///
+    /// Raises:
+    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///
+    /// Consistency: as for ``invalidate_by_tags``; it covers everything.
+    #[pyo3(signature = (*, wait=None))]
+    fn clear(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
+        self.invalidate(py, &Named::everything(), wait)?;
         Ok(())
     }
 
@@ -186,11 +199,13 @@ impl CacheCore {
     ///     tags: As for ``set``.
     ///     priority: As for ``set``.
     ///     stamp: As for ``set``.
+    ///     permissive: As for ``set``.
     ///
     /// Returns:
     ///     How many were stored. A bad key is found before anything is stored; a value that
     ///     cannot be copied stops the rest.
-    #[pyo3(signature = (mapping, ttl=None, tags=None, priority=1, *, stamp=None))]
+    #[pyo3(signature = (mapping, ttl=None, tags=None, priority=1, *, stamp=None, permissive=true))]
+    #[allow(clippy::too_many_arguments, reason = "those of `set`")]
     fn set_many(
         &self,
         mapping: &Bound<'_, PyAny>,
@@ -198,6 +213,7 @@ impl CacheCore {
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         stamp: Option<Stamp>,
+        permissive: bool,
     ) -> PyResult<usize> {
         let _guard = ExitGuard::hold();
         let stamp = self.inner.checked_stamp(stamp)?;
@@ -213,7 +229,7 @@ impl CacheCore {
         for (key, _) in &pairs {
             text::key(key)?;
         }
-        let about = About { ttl, priority, stamp, tag_slots: slots };
+        let about = About { ttl, priority, stamp, tag_slots: slots, permissive };
         let mut stored = 0;
         for (key, value) in &pairs {
             let key = text::key(key)?;
@@ -222,77 +238,225 @@ impl CacheCore {
         Ok(stored)
     }
 
-    /// Invalidate every entry that carries one of these tags.
+    /// Invalidate every entry that carries one of these tags, on every worker and host.
     ///
     /// Args:
     ///     tags: A list, tuple or set of texts.
+    ///     wait: ``"host"``: nothing; it holds on this host when this returns. ``"bus"``: until the
+    ///         invalidation log has acknowledged it. ``"fleet"``: until every other host has applied
+    ///         it, or no longer serves what it knew. None: as configured. Without a log there is
+    ///         nothing to wait for.
     ///
     /// Returns:
-    ///     How many live entries were dropped.
+    ///     How many live entries were dropped here before this returned. In a cache of more than
+    ///     16,384 entries the rest follows in the background and is not counted.
     ///
-    /// Consistency: no lookup that starts after the return is answered by an entry that carried
-    /// one of the tags when this was called, and loads under way will not be stored.
-    /// Cost: the effect is `O(tags)`; giving the memory back walks over all entries, letting
-    /// other threads run now and then.
-    fn invalidate_by_tags(&self, tags: &Bound<'_, PyAny>) -> PyResult<usize> {
+    /// Raises:
+    ///     InvalidationNotAcknowledged: What was waited for did not come about within
+    ///         ``log_timeout_seconds``. It holds on this host all the same, and is sent to the
+    ///         others as soon as the log can be reached.
+    ///
+    /// Consistency: no lookup that starts after the return, in any process of this host, is
+    /// answered by an entry that carried one of the tags when this was called, and loads under
+    /// way will not be stored. Other hosts follow as soon as they hear of it, and serve nothing
+    /// permissive after ``max_staleness_seconds`` without news.
+    /// Cost: does not depend on how many entries there are, nor how many are covered.
+    #[pyo3(signature = (tags, *, wait=None))]
+    fn invalidate_by_tags(
+        &self,
+        py: Python<'_>,
+        tags: &Bound<'_, PyAny>,
+        wait: Option<&str>,
+    ) -> PyResult<usize> {
         self.inner.check_open()?;
-        let mut slots = SlotList::new();
-        text::push_tag_slots(tags, &mut slots)?;
-        if slots.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.inner.invalidate_slots(&slots))
+        let mut named = Named::default();
+        text::for_each_tag(tags, &mut |tag| named.add_tag(tag))?;
+        self.invalidate(py, &named, wait)
     }
 
-    /// Invalidate every entry whose key fits a wildcard.
+    /// Invalidate every entry whose key fits a wildcard, on every worker and host.
     ///
     /// Args:
     ///     pattern: As for Python's ``fnmatch.fnmatchcase``: ``*`` any text, ``?`` one
     ///         character, ``[a-z]`` one of a set, ``[!a-z]`` one not in it. Ids stand in keys
-    ///         escaped; ``escape_id`` gives the form to put into a pattern.
+    ///         escaped; ``escape_id`` gives the form to put into a pattern. A wildcard of more
+    ///         than 1,000 bytes invalidates everything in other processes.
+    ///     wait: As for ``invalidate_by_tags``.
     ///
     /// Returns:
-    ///     How many live entries were dropped.
+    ///     As for ``invalidate_by_tags``.
     ///
-    /// Consistency: as for ``invalidate_by_tags``. Cost: `O(entries)`.
-    fn invalidate_by_pattern(&self, pattern: &Bound<'_, PyString>) -> PyResult<usize> {
+    /// Raises:
+    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///
+    /// Consistency and cost: as for ``invalidate_by_tags``.
+    #[pyo3(signature = (pattern, *, wait=None))]
+    fn invalidate_by_pattern(
+        &self,
+        py: Python<'_>,
+        pattern: &Bound<'_, PyString>,
+        wait: Option<&str>,
+    ) -> PyResult<usize> {
         self.inner.check_open()?;
         let pattern = text::utf8(pattern)?;
         text::check_key(&pattern)?;
-        let mut count = self.inner.invalidate_pattern(&pattern);
-        // Keys hold UUIDs in one spelling; a pattern may have been written with another.
-        if let Some(canonical) = ids::with_canonical_uuids(&pattern) {
-            count += self.inner.invalidate_pattern(&canonical);
-        }
-        Ok(count)
+        let mut named = Named::default();
+        named.add_pattern(&pattern);
+        self.invalidate(py, &named, wait)
     }
 
-    /// Invalidate everything that is about one user.
+    /// Invalidate everything that is about one user, on every worker and host.
     ///
     /// Args:
     ///     user_id: A text, a UUID or an integer.
+    ///     wait: As for ``invalidate_by_tags``.
     ///
     /// Returns:
-    ///     How many live entries were dropped: those tagged ``user:{id}`` and those whose key
-    ///     names the user (``...user:{id}...``, ``session:{id}:...``).
+    ///     As for ``invalidate_by_tags``: entries tagged ``user:{id}`` and those whose key names
+    ///     the user (``...user:{id}...``, ``session:{id}:...``).
+    ///
+    /// Raises:
+    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    fn invalidate_user_data(&self, user_id: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.invalidate_id("user", user_id)
+    #[pyo3(signature = (user_id, *, wait=None))]
+    fn invalidate_user_data(
+        &self,
+        py: Python<'_>,
+        user_id: &Bound<'_, PyAny>,
+        wait: Option<&str>,
+    ) -> PyResult<usize> {
+        self.invalidate_id(py, "user", user_id, wait)
     }
 
-    /// Invalidate everything that is about one generation.
+    /// Invalidate everything that is about one generation, on every worker and host.
     ///
     /// Args:
     ///     generation_id: A text, a UUID or an integer.
+    ///     wait: As for ``invalidate_by_tags``.
     ///
     /// Returns:
-    ///     How many live entries were dropped: those tagged ``generation:{id}`` and those whose
-    ///     key names the generation.
+    ///     As for ``invalidate_by_tags``: entries tagged ``generation:{id}`` and those whose key
+    ///     names the generation.
+    ///
+    /// Raises:
+    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    fn invalidate_generation_data(&self, generation_id: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.invalidate_id("generation", generation_id)
+    #[pyo3(signature = (generation_id, *, wait=None))]
+    fn invalidate_generation_data(
+        &self,
+        py: Python<'_>,
+        generation_id: &Bound<'_, PyAny>,
+        wait: Option<&str>,
+    ) -> PyResult<usize> {
+        self.invalidate_id(py, "generation", generation_id, wait)
+    }
+
+    /// Invalidate several things as one operation; returns what was dropped and a ticket.
+    #[pyo3(signature = (tags, keys, patterns, users, generations))]
+    fn _invalidate(
+        &self,
+        tags: &Bound<'_, PyAny>,
+        keys: &Bound<'_, PyAny>,
+        patterns: &Bound<'_, PyAny>,
+        users: &Bound<'_, PyAny>,
+        generations: &Bound<'_, PyAny>,
+    ) -> PyResult<(usize, Ticket)> {
+        self.inner.check_open()?;
+        let named = named(tags, keys, patterns, users, generations)?;
+        Ok(self.inner.invalidate(&named))
+    }
+
+    /// Find out whether ``_invalidate`` would understand its arguments, and whether they name
+    /// anything.
+    #[staticmethod]
+    fn _check_names(
+        tags: &Bound<'_, PyAny>,
+        keys: &Bound<'_, PyAny>,
+        patterns: &Bound<'_, PyAny>,
+        users: &Bound<'_, PyAny>,
+        generations: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        Ok(!named(tags, keys, patterns, users, generations)?.names.is_empty())
+    }
+
+    /// Invalidate one call of a function: here by its own tag, elsewhere all calls of the function.
+    ///
+    /// Its tag is a digest of its arguments, among which may be a secret; it leaves no host.
+    fn _invalidate_call(&self, call_tag: &str, pattern: &Bound<'_, PyString>) -> PyResult<usize> {
+        self.inner.check_open()?;
+        let mut named = Named::default();
+        if self.inner.bus.shares_values() {
+            // Values that other hosts have stored do not bear the tag.
+            named.add_pattern(&text::utf8(pattern)?);
+        } else {
+            named.add_local_tag(call_tag.as_bytes());
+            named.add_remote_pattern(&text::utf8(pattern)?);
+        }
+        Ok(self.inner.invalidate(&named).0)
+    }
+
+    /// Wait, without the GIL, until a ticket of ``_invalidate`` is where it is wanted.
+    #[pyo3(signature = (ticket, wait=None))]
+    fn _wait_published(&self, py: Python<'_>, ticket: Ticket, wait: Option<&str>) -> PyResult<()> {
+        let wait = self.inner.bus.wait_for(wait)?;
+        self.inner.bus.wait(py, ticket, wait)
+    }
+
+    /// How far this host is in the log: a generation and the number of an entry; None: there is
+    /// no log, or nothing is known of it yet.
+    fn _position(&self) -> Option<(String, u64)> {
+        let known = self.inner.store.table().known();
+        let place = || (format!("{:016x}", known.generation), known.position.sequence());
+        (known.generation != 0).then(place)
+    }
+
+    /// Whether a value that was loaded at a position of the log may be believed here and now. One
+    /// that allows something may not while there is no news from the log: it would be older than
+    /// what may be served from here.
+    #[pyo3(signature = (key, tags, generation, sequence, permissive=true))]
+    fn _admits(
+        &self,
+        key: &Bound<'_, PyAny>,
+        tags: &Bound<'_, PyAny>,
+        generation: &str,
+        sequence: u64,
+        permissive: bool,
+    ) -> PyResult<bool> {
+        if permissive && !self.inner.bus.is_heard(&self.inner.store) {
+            return Ok(false);
+        }
+        let key = text::key(key)?;
+        let mut slots = SlotList::new();
+        keys::push_slots_of_key(&key, &mut slots);
+        text::push_tag_slots(tags, &mut slots)?;
+        let Ok(generation) = u64::from_str_radix(generation, 16) else { return Ok(false) };
+        // News first, then what they say.
+        let is_known = self.inner.bus.vouches();
+        Ok(is_known && self.inner.store.table().admits(&slots, generation, sequence))
+    }
+
+    /// Whether loads should be held back: this host has lost touch with the log, or has just found
+    /// it again and believes nothing from before.
+    fn _is_refilling(&self) -> bool {
+        self.inner.bus.is_refilling()
+    }
+
+    /// Wait, without the GIL and at most ``log_timeout_seconds``, until the log has acknowledged
+    /// everything; return whether it has.
+    fn _drain(&self, py: Python<'_>) -> bool {
+        self.inner.bus.drain(py)
+    }
+
+    /// Set what is called, without arguments, when an invalidation leaves entries to be swept.
+    fn _on_leftovers(&self, call: Option<Py<PyAny>>) {
+        self.inner.on_leftovers(call);
+    }
+
+    /// In a forked child: connect with the log anew, and forget what cannot be judged here.
+    fn _after_fork(&self) -> PyResult<()> {
+        self.inner.after_fork()
     }
 
     /// List keys of live entries.
@@ -320,25 +484,32 @@ impl CacheCore {
 
     /// Drop what has expired or was invalidated. Called by the sweeper. Cost: `O(entries)`.
     fn sweep(&self, py: Python<'_>) {
-        let _guard = ExitGuard::hold();
-        drop(self.inner.store.sweep());
-        pair::forget(py);
+        self.inner.sweep(py);
     }
 
     /// Counters and sizes as plain data.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(pythonize::pythonize(py, &self.inner.store.stats())?)
+        let stats = pythonize::pythonize(py, &self.inner.store.stats())?;
+        let refusals = pythonize::pythonize(py, &self.inner.refusals.counts())?;
+        stats.set_item("nested_rejects", refusals)?;
+        Ok(stats)
+    }
+
+    /// How invalidations are shared between processes and hosts, as plain data.
+    fn _sharing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.inner.sharing(py)
     }
 
     /// Empty the cache and refuse further use.
-    fn _close(&self) {
+    fn _close(&self, py: Python<'_>) {
         self.inner.stopped.store(true, Ordering::Release);
-        self.inner.invalidate(Store::clear);
+        self.inner.bus.close(py);
+        self.inner.empty();
     }
 
     /// Allow use again.
-    fn _reopen(&self) {
-        self.inner.stopped.store(false, Ordering::Release);
+    fn _reopen(&self) -> PyResult<()> {
+        self.inner.reopen()
     }
 
     /// Asked by ``pickle`` and ``copy``, of every protocol.
@@ -352,11 +523,13 @@ impl CacheCore {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A shard in use is passed over: what it holds then counts as held from outside.
+        self.inner.visit_leftovers(&visit)?;
         self.inner.store.try_each(|value| value.traverse(&visit))
     }
 
     fn __clear__(&self) {
-        self.inner.invalidate(Store::clear);
+        self.inner.on_leftovers(None);
+        self.inner.empty();
     }
 
     #[getter]
@@ -366,13 +539,59 @@ impl CacheCore {
 }
 
 impl CacheCore {
-    fn invalidate_id(&self, kind: &str, id: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn invalidate_id(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        id: &Bound<'_, PyAny>,
+        wait: Option<&str>,
+    ) -> PyResult<usize> {
         self.inner.check_open()?;
-        let tag = text::tag_of_id(kind, id)?;
-        let mut slots = SlotList::new();
-        slots.push(keys::slot_of_tag(&tag));
-        Ok(self.inner.invalidate_slots(&slots))
+        let mut named = Named::default();
+        named.add_tag(&text::tag_of_id(kind, id)?);
+        self.invalidate(py, &named, wait)
     }
+
+    fn invalidate(&self, py: Python<'_>, named: &Named, wait: Option<&str>) -> PyResult<usize> {
+        self.inner.check_open()?;
+        // Found out before anything is done.
+        let wait = self.inner.bus.wait_for(wait)?;
+        if named.names.is_empty() {
+            return Ok(0);
+        }
+        let (live, ticket) = self.inner.invalidate(named);
+        self.inner.bus.wait(py, ticket, wait)?;
+        Ok(live)
+    }
+}
+
+/// Names as callers give them.
+fn named(
+    tags: &Bound<'_, PyAny>,
+    keys: &Bound<'_, PyAny>,
+    patterns: &Bound<'_, PyAny>,
+    users: &Bound<'_, PyAny>,
+    generations: &Bound<'_, PyAny>,
+) -> PyResult<Named> {
+    let mut named = Named::default();
+    text::for_each_tag(tags, &mut |tag| named.add_tag(tag))?;
+    for (ids, kind) in [(users, "user"), (generations, "generation")] {
+        for id in ids.try_iter()? {
+            named.add_tag(&text::tag_of_id(kind, &id?)?);
+        }
+    }
+    refuse_bare_text(keys, "keys")?;
+    for key in keys.try_iter()? {
+        named.add_key(&text::key(&key?)?);
+    }
+    refuse_bare_text(patterns, "patterns")?;
+    for pattern in patterns.try_iter()? {
+        let pattern = pattern?;
+        let pattern = text::utf8(pattern.cast::<PyString>()?)?;
+        text::check_key(&pattern)?;
+        named.add_pattern(&pattern);
+    }
+    Ok(named)
 }
 
 /// An integer as a caller gives it; one that is too large is as wrong as the largest.

@@ -125,7 +125,7 @@ unsafe extern "C" fn get_value(
     })
 }
 
-/// `set(key, value, ttl=None, tags=None, priority=1, *, stamp=None) -> bool`
+/// `set(key, value, ttl=None, tags=None, priority=1, *, stamp=None, permissive=True) -> bool`
 unsafe extern "C" fn set(
     slf: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -136,12 +136,13 @@ unsafe extern "C" fn set(
     let (this, call) = unsafe { entered::<CacheCore>(slf, args, nargs, names) };
     let (py, inner) = (call.py, &this.get().inner);
     guard(|| {
-        const PARAMETERS: [&str; 6] = ["key", "value", "ttl", "tags", "priority", "stamp"];
-        let [key, value, ttl, tags, priority, stamp] = match call.exactly() {
-            Some([key, value, ttl]) => [Some(key), Some(value), Some(ttl), None, None, None],
+        const PARAMETERS: [&str; 7] =
+            ["key", "value", "ttl", "tags", "priority", "stamp", "permissive"];
+        let [key, value, ttl, tags, priority, stamp, permissive] = match call.exactly() {
+            Some([key, value, ttl]) => [Some(key), Some(value), Some(ttl), None, None, None, None],
             None => match call.exactly() {
                 Some([key, value, ttl, tags]) => {
-                    [Some(key), Some(value), Some(ttl), Some(tags), None, None]
+                    [Some(key), Some(value), Some(ttl), Some(tags), None, None, None]
                 }
                 None => call.bind("set", &PARAMETERS, 2, 5)?,
             },
@@ -159,6 +160,10 @@ unsafe extern "C" fn set(
             Some(priority) => cache::checked_priority(cache::number(&priority)?)?,
             None => 1,
         };
+        let permissive = match permissive {
+            Some(permissive) => permissive.extract()?,
+            None => true,
+        };
         let stored = with_key(key, |bytes| {
             let mut slots = SlotList::new();
             if let Some(tags) = given(tags) {
@@ -168,7 +173,7 @@ unsafe extern "C" fn set(
                 key,
                 bytes,
                 value,
-                &About { ttl, priority, stamp, tag_slots: slots },
+                &About { ttl, priority, stamp, tag_slots: slots, permissive },
             )?)
         })?;
         Ok(PyBool::new(py, stored).to_owned().into_any())

@@ -50,7 +50,7 @@ Raises:
     CacheStoppedError: The cache was stopped.";
 
 pub(super) const SET_DOC: &CStr =
-    c"set($self, key, value, ttl=None, tags=None, priority=1, *, stamp=None)
+    c"set($self, key, value, ttl=None, tags=None, priority=1, *, stamp=None, permissive=True)
 --
 
 Store a value.
@@ -64,6 +64,8 @@ Args:
     priority: Weight on survival when room is needed, 1 (ordinary) to 10.
     stamp: What ``snapshot()`` returned before the value was read. None: now, which is
         right only for a value that no invalidation can be about.
+    permissive: Whether the value allows anything. With an invalidation log it is then served
+        only while there is news from it; False: also without, for a deny may be stale.
 
 Returns:
     True if stored. False if something it depends on was invalidated since ``stamp``, if

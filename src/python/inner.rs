@@ -2,6 +2,7 @@
 //!
 //! Belongs to one Python object, to which decorated functions and loads under way refer.
 
+use super::bus::{Bus, LogSettings, Named, Ticket};
 use super::errors::{CacheStoppedError, ConfigError};
 use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::gil_lock::ShardLock;
@@ -9,22 +10,27 @@ use super::int::{self, Side};
 use super::key::{self, CachedKey, PlainText};
 use super::loads::Loads;
 use super::memo::{Hint, Memo};
+use super::nested::Refusals;
 use super::pair;
 use super::raw::Argument;
 use super::value::{self, CachedValue, Frozen, Storage};
 use crate::engine::clock::{Clock, Millis, millis};
 use crate::engine::keys::Life;
 use crate::engine::{
-    Departed, EngineConfig, Inserted, NewEntry, Outcome, Place, Store, policy::PolicyKind,
+    Basis, Departed, EngineConfig, Hand, Inserted, NewEntry, Outcome, Place, Store,
+    policy::PolicyKind,
 };
 use crate::invalidation::slots::SlotList;
-use crate::invalidation::{InvalidationTable, Stamp};
+use crate::invalidation::{InvalidationTable, SharedTable, Stamp, TableError, watch};
+use crate::sync::Mutex;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
+use pyo3::types::{PyDict, PyFloat, PyInt};
+use pyo3::{PyTraverseError, PyVisit};
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Settings as the Python side hands them over, checked there already.
@@ -44,6 +50,23 @@ pub(super) struct Settings {
     isolation: String,
     /// Locks; more than one only where threads run at once.
     shards: usize,
+    name: String,
+    sharing: SharingWanted,
+    shared_memory_directory: Option<PathBuf>,
+    /// Where invalidations of other hosts come from; with a log only.
+    log: Option<LogSettings>,
+}
+
+/// Who is to see what is invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SharingWanted {
+    /// All processes of this host, or nothing works.
+    Required,
+    /// All processes of this host, or this one alone.
+    IfPossible,
+    /// This process alone.
+    Private,
 }
 
 /// Lives in effect.
@@ -74,7 +97,18 @@ pub(super) struct Inner {
     lives: Lives,
     storage: Storage,
     pub(super) loads: Arc<Loads>,
+    /// Results that could not be stored because of what they were made of.
+    pub(super) refusals: Refusals,
     pub(super) stopped: AtomicBool,
+    /// The clock of invalidations when this was last opened: what was loaded before belongs to a
+    /// cache that was stopped.
+    opened_at: AtomicU64,
+    /// The connection with other hosts, and what it is made from.
+    pub(super) bus: Bus,
+    /// Called when an invalidation leaves rows to be swept.
+    on_leftovers: Mutex<Option<Py<PyAny>>>,
+    /// Why invalidations are not shared though they should be, if possible.
+    pub(super) not_shared: Option<String>,
 }
 
 /// What is to be stored besides a key and a value.
@@ -84,6 +118,8 @@ pub(super) struct About {
     pub(super) priority: u8,
     pub(super) stamp: Stamp,
     pub(super) tag_slots: SlotList,
+    /// Whether it allows something, so that serving it longer than it is true does harm.
+    pub(super) permissive: bool,
 }
 
 impl About {
@@ -96,6 +132,7 @@ impl About {
             priority: self.priority,
             stamp: self.stamp,
             tag_slots: &self.tag_slots,
+            permissive: self.permissive,
         }
     }
 }
@@ -143,9 +180,12 @@ impl Inner {
             shards: settings.shards,
             lock_timeout: seconds(settings.lock_timeout_seconds)?,
             batch_size: settings.eviction_batch_size,
+            lease: settings.log.as_ref().map(|log| log.lease(&clock)),
         };
-        let store = Store::new(&config, clock, Arc::new(InvalidationTable::new()))?
-            .with_pause(let_others_run);
+        let (table, not_shared) = table(settings)?;
+        let store = Store::new(&config, clock, table)?.with_pause(let_others_run);
+        let bus = Bus::new(settings.name.clone(), settings.log.clone());
+        bus.open(&store)?;
         let most_bytes = store.max_entry_bytes();
         Ok(Self {
             store: DroppedGuarded::new(store),
@@ -166,13 +206,30 @@ impl Inner {
                 most_bytes,
             },
             loads: Arc::default(),
+            refusals: Refusals::default(),
             stopped: AtomicBool::new(false),
+            opened_at: AtomicU64::new(0),
+            bus,
+            on_leftovers: Mutex::new(None),
+            not_shared,
         })
     }
 
     /// Refuses work after `stop()`. Lookups need not ask on a hit: a stopped store is empty.
     pub(super) fn check_open(&self) -> PyResult<()> {
         if self.is_stopped() { Err(stopped_error()) } else { Ok(()) }
+    }
+
+    /// Opens after `stop()`, empty.
+    pub(super) fn reopen(&self) -> PyResult<()> {
+        if self.is_stopped() {
+            // What was loaded before must not be stored, and its stamp may be that of now.
+            self.store.table().invalidate_slots(&[]);
+            self.opened_at.store(self.store.snapshot(), Ordering::Release);
+            self.bus.open(&self.store)?;
+            self.stopped.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Whether `stop()` was called.
@@ -234,6 +291,9 @@ impl Inner {
         let frozen = self.freeze(&value)?;
         self.loads.supersede(key);
         self.check_open()?;
+        if self.is_from_before(about) {
+            return Ok(false);
+        }
         let object = text.as_ptr();
         let place = self.texts.place_of(Hint::of_text(object));
         let entry = about.entry(key, frozen);
@@ -302,7 +362,35 @@ impl Inner {
         about: &About,
     ) -> PyResult<Outcome> {
         self.check_open()?;
+        if self.is_from_before(about) {
+            return Ok(Outcome::Stale);
+        }
         let inserted = self.store.insert(about.entry(key, frozen));
+        Ok(self.after_insert(py, inserted))
+    }
+
+    /// Whether a value was loaded before the cache was last opened.
+    #[inline]
+    fn is_from_before(&self, about: &About) -> bool {
+        about.stamp < self.opened_at.load(Ordering::Acquire)
+    }
+
+    /// As [`Self::store_frozen`] for a value made of other entries, which rests on `basis`.
+    pub(super) fn store_made_of(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        frozen: Frozen,
+        about: &About,
+        basis: &Basis,
+    ) -> PyResult<Outcome> {
+        self.check_open()?;
+        let opened_at = self.opened_at.load(Ordering::Acquire);
+        let is_older = basis.slots.iter().any(|&(_, stamp)| stamp < opened_at);
+        if is_older || self.is_from_before(about) {
+            return Ok(Outcome::Stale);
+        }
+        let inserted = self.store.insert_made_of(about.entry(key, frozen), basis);
         Ok(self.after_insert(py, inserted))
     }
 
@@ -322,7 +410,7 @@ impl Inner {
     #[inline]
     fn after_store(&self, outcome: Outcome) {
         if outcome == Outcome::Stored && self.is_stopped() {
-            self.invalidate(Store::clear);
+            self.empty();
         }
     }
 
@@ -338,25 +426,135 @@ impl Inner {
         }
     }
 
-    /// Runs an invalidation. The values it drops are dropped afterwards, with no lock held.
-    pub(super) fn invalidate(&self, work: impl Fn(&ValueStore) -> (usize, Vec<Left>)) -> usize {
+    /// In a forked child. A table of the parent's alone is a copy here, which nobody tells of what
+    /// the parent invalidates; one that is shared goes on.
+    pub(super) fn after_fork(&self) -> PyResult<()> {
+        self.store.table().part_from_parent();
+        self.bus.forget();
+        if self.is_stopped() { Ok(()) } else { self.bus.open(&self.store) }
+    }
+
+    /// How invalidations are shared between processes and hosts.
+    pub(super) fn sharing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (table, figures) = (self.store.table(), PyDict::new(py));
+        figures.set_item("state", table.sharing().name())?;
+        figures.set_item("path", table.path().map(|path| path.display().to_string()))?;
+        figures.set_item("not_shared_because", &self.not_shared)?;
+        if let Some(report) = self.bus.report() {
+            figures.set_item("log", pythonize::pythonize(py, &report)?)?;
+        }
+        Ok(figures)
+    }
+
+    /// Gives the memory of all entries back, here alone.
+    pub(super) fn empty(&self) {
+        Python::attach(|py| {
+            let _guard = ExitGuard::hold();
+            let (_, departed) = self.store.empty();
+            let_go(py, departed);
+        });
+    }
+
+    /// Invalidates what is named: on this host when this returns, elsewhere through the log. Returns
+    /// how many live entries were dropped here, and a ticket for what becomes of it elsewhere.
+    pub(super) fn invalidate(&self, named: &Named) -> (usize, Ticket) {
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
             let _guard = ExitGuard::hold();
-            let (count, entries) = work(&self.store);
-            drop(entries);
-            pair::forget(py);
-            count
+            self.bus.announce(&named.names);
+            let done = self.store.invalidate(&named.names);
+            let ticket = self.bus.publish(named);
+            let_go(py, done.departed);
+            if done.unfinished {
+                self.call_for_sweep(py);
+            }
+            (done.live, ticket)
         })
     }
 
-    pub(super) fn invalidate_slots(&self, slots: &SlotList) -> usize {
-        self.invalidate(|store| store.invalidate_slots(slots))
+    /// Removes one entry and invalidates its key, as [`Self::invalidate`] does.
+    pub(super) fn delete(&self, py: Python<'_>, key: &[u8], named: &Named) -> (bool, Ticket) {
+        let _guard = ExitGuard::hold();
+        self.bus.announce(&named.names);
+        let (live, removed) = self.store.delete(key);
+        let ticket = self.bus.publish(named);
+        drop(removed);
+        pair::forget(py);
+        (live, ticket)
     }
 
-    pub(super) fn invalidate_pattern(&self, pattern: &[u8]) -> usize {
-        self.invalidate(|store| store.invalidate_pattern(pattern))
+    /// Gives back the memory of what can never be served again, in small steps.
+    pub(super) fn sweep(&self, py: Python<'_>) {
+        let _guard = ExitGuard::hold();
+        let mut hand = Some(Hand::default());
+        while let Some(from) = hand {
+            let (departed, next) = self.store.sweep_some(from);
+            let_go(py, departed);
+            hand = next;
+            if hand.is_some() {
+                let_others_run();
+            }
+        }
     }
+
+    /// Sets what is called when an invalidation leaves rows to be swept.
+    pub(super) fn on_leftovers(&self, call: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut *self.on_leftovers.lock(), call);
+        drop(before);
+    }
+
+    pub(super) fn visit_leftovers(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.on_leftovers.try_lock().map_or(Ok(()), |call| visit.call(&*call))
+    }
+
+    fn call_for_sweep(&self, py: Python<'_>) {
+        let call = self.on_leftovers.lock().as_ref().map(|call| call.clone_ref(py));
+        if let Some(call) = call
+            && let Err(error) = call.call0(py)
+        {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+/// The table that settings ask for; and why it is private, if it was to be shared if possible.
+fn table(settings: &Settings) -> PyResult<(Arc<InvalidationTable>, Option<String>)> {
+    let has_bus = settings.log.is_some();
+    let private = || Arc::new(InvalidationTable::private(has_bus));
+    if settings.sharing == SharingWanted::Private {
+        return Ok((private(), None));
+    }
+    let which = SharedTable {
+        directory: settings.shared_memory_directory.clone(),
+        name: settings.name.clone(),
+        log: settings.log.as_ref().map_or(0, LogSettings::identity),
+    };
+    match InvalidationTable::shared(&which) {
+        Ok(table) => {
+            let table = Arc::new(table);
+            watch::watch(&table);
+            Ok((table, None))
+        }
+        Err(error @ TableError::System { .. }) if settings.sharing == SharingWanted::IfPossible => {
+            Ok((private(), Some(error.to_string())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Drops what has left the store, letting other threads run now and then: that many objects may go
+/// that it takes a while.
+fn let_go(py: Python<'_>, departed: Vec<Left>) {
+    const AT_ONCE: usize = 2_048;
+    let mut departed = departed.into_iter();
+    loop {
+        departed.by_ref().take(AT_ONCE).for_each(drop);
+        if departed.len() == 0 {
+            break;
+        }
+        let_others_run();
+    }
+    pair::forget(py);
 }
 
 #[cold]

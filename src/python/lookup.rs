@@ -8,9 +8,10 @@ use super::exit_guard::ExitGuard;
 use super::inner::{Inner, Left, stopped_error};
 use super::key;
 use super::memo::Hint;
+use super::nested;
 use super::raw::{Argument, Raised};
 use super::value::CachedValue;
-use crate::engine::StoredKey as _;
+use crate::engine::{Place, StoredKey as _};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::Cell;
@@ -28,6 +29,8 @@ pub(super) enum Otherwise {
     ToBuild(CachedValue),
     /// The cache was stopped.
     Stopped,
+    /// It could not be told whose loader runs here; an exception is set that says why.
+    Failed,
 }
 
 /// What a lookup found.
@@ -109,9 +112,14 @@ fn missed(inner: &Inner, outdated: Option<Left>, other: &Cell<Option<Otherwise>>
 #[inline(always)]
 pub(super) fn recall(inner: &Inner, text: Argument<'_, '_>) -> Found {
     let object = text.as_ptr();
+    let place = inner.texts.place_of(Hint::of_text(object));
+    // Asked once on every way: who finds nothing here asks again in `look_text`.
+    if place == Place::NOWHERE || (nested::is_any_loader() && nested::is_in_loader(text.py())) {
+        return NOTHING;
+    }
     let other = Cell::new(None);
     let found = inner.store.get_at(
-        inner.texts.place_of(Hint::of_text(object)),
+        place,
         |key, value| key.is(object) && value.is_one_object(),
         |value| hand_out(text.py(), value, &other),
     );
@@ -127,9 +135,13 @@ pub(super) fn recall_composite(
     hint: Hint,
     is_it: impl FnOnce(&[u8]) -> bool,
 ) -> Found {
+    let place = inner.composites.place_of(hint);
+    if place == Place::NOWHERE || (nested::is_any_loader() && nested::is_in_loader(py)) {
+        return NOTHING;
+    }
     let other = Cell::new(None);
     let found = inner.store.get_at(
-        inner.composites.place_of(hint),
+        place,
         |key, value| value.is_one_object() && is_it(key.bytes()),
         |value| hand_out(py, value, &other),
     );
@@ -145,6 +157,11 @@ pub(super) fn look_composite(
     hint: Option<Hint>,
     otherwise: &mut Otherwise,
 ) -> Found {
+    if nested::is_any_loader()
+        && let Some(found) = look_nested(py, inner, key, otherwise)
+    {
+        return found;
+    }
     let (other, found_at) = (Cell::new(None), Cell::new(None));
     let found = inner.store.get_with(
         key,
@@ -171,6 +188,11 @@ pub(super) fn look_text(
     key: &[u8],
     otherwise: &mut Otherwise,
 ) -> Found {
+    if nested::is_any_loader()
+        && let Some(found) = look_nested(text.py(), inner, key, otherwise)
+    {
+        return found;
+    }
     let (py, other, remember) = (text.py(), Cell::new(None), Cell::new(None));
     let found = inner.store.get_with(
         key,
@@ -189,6 +211,39 @@ pub(super) fn look_text(
         inner.keep(text, place);
     }
     found
+}
+
+/// Looks a key up for a loader, which is told what the value rests on. `None`: no loader runs
+/// here.
+#[cold]
+#[inline(never)]
+fn look_nested(
+    py: Python<'_>,
+    inner: &Inner,
+    key: &[u8],
+    otherwise: &mut Otherwise,
+) -> Option<Found> {
+    let collector = match nested::current(py) {
+        Ok(collector) => collector?,
+        Err(error) => {
+            error.restore(py);
+            *otherwise = Otherwise::Failed;
+            return Some(NOTHING);
+        }
+    };
+    let other = Cell::new(None);
+    let (found, basis) = inner.store.get_with_basis(
+        key,
+        |_, _, value| hand_out(py, value, &other),
+        |outdated| missed(inner, outdated, &other),
+    );
+    if let Some(other) = other.take() {
+        *otherwise = other;
+    }
+    if let Some(basis) = basis {
+        collector.note(inner, &basis, None);
+    }
+    Some(found)
 }
 
 /// The answer, for callers that hold no lock. `None`: a miss.
@@ -218,6 +273,7 @@ fn answer_otherwise(py: Python<'_>, otherwise: Otherwise) -> PyResult<Option<Bou
             Python::attach(|_| value.into_python(py)).map(Some)
         }
         Otherwise::Stopped => Err(stopped_error()),
+        Otherwise::Failed => Err(PyErr::fetch(py)),
     }
 }
 

@@ -1,22 +1,29 @@
 //! The Python side: convert, call, convert back. No algorithm, no policy.
 //!
 //! * [`text`], [`uuid`], [`int`], [`types`], [`sizes`], [`value`], [`call_key`] — Python objects as bytes, and back;
-//! * [`inner`] — the store and its settings; [`cache`] — as a class;
+//! * [`inner`] — the store and its settings; [`bus`] — what other hosts are told; [`cache`] — all of
+//!   it as a class;
 //! * [`hot`] — its lookups and its store as raw functions ([`raw`]); [`lookup`] — from a key to the
 //!   object for the caller; [`key`], [`memo`] — a text that is asked for again; [`pair`] — what
 //!   lookups return;
-//! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys;
+//! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys; [`event`] — names for a log;
 //! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
-//! * [`exit_guard`] — threads that the interpreter ends while they are inside;
+//! * [`revoking`] — what is invalidated at the end of a `with` block;
+//! * [`nested`] — what a loader looks up, its result rests on;
+//! * [`exit_guard`] — threads that the interpreter ends while they are inside; [`fork`] — forks;
+//! * [`log`] — invalidation logs, for tools and tests;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
+mod bus;
 mod cache;
 mod call_key;
 mod clock;
 mod digest;
 mod errors;
+mod event;
 mod exit_guard;
+mod fork;
 mod function;
 mod gil_lock;
 mod hot;
@@ -25,11 +32,14 @@ mod inner;
 mod int;
 mod key;
 mod loads;
+mod log;
 mod lookup;
 mod memo;
+mod nested;
 mod pair;
 mod prepared;
 mod raw;
+mod revoking;
 mod sizes;
 mod text;
 mod typed;
@@ -50,9 +60,19 @@ mod _engine {
     #[pymodule_export]
     use super::digest::keyed_digest;
     #[pymodule_export]
+    use super::event::event_body;
+    #[pymodule_export]
+    use super::fork::{after_fork, before_fork};
+    #[pymodule_export]
     use super::function::{CachedCalls, CachedFunction, set_default_cache};
     #[pymodule_export]
+    use super::log::{LogBatch, PyInvalidationLog};
+    #[pymodule_export]
+    use super::nested::forget_loaders;
+    #[pymodule_export]
     use super::prepared::{LoadedValue, PreparedEntry};
+    #[pymodule_export]
+    use super::revoking::RevocationCore;
     #[pymodule_export]
     use super::typed::{escape_id, generate_auth_key, key_kinds};
     #[pymodule_export]
@@ -68,6 +88,7 @@ mod _engine {
         super::types::Types::get(module.py())?;
         super::uuid::init(module.py())?;
         super::digest::init()?;
+        super::nested::init(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

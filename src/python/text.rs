@@ -151,14 +151,20 @@ fn id_digits(name: &str, id: &Bound<'_, PyAny>) -> PyResult<String> {
     }
 }
 
-/// Adds the slots of tags as callers write them: any iterable of texts, but not a bare text,
-/// which would be taken for one tag per letter.
+/// Adds the slots of tags as callers write them.
+#[inline]
 pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+    for_each_tag(tags, &mut |tag| keys::push_once(keys::slot_of_tag(tag), out))
+}
+
+/// Goes through tags as callers write them: any iterable of texts, but not a bare text, which
+/// would be taken for one tag per letter.
+pub(super) fn for_each_tag(tags: &Bound<'_, PyAny>, then: &mut impl FnMut(&[u8])) -> PyResult<()> {
     if let Ok(tags) = tags.cast_exact::<PyTuple>() {
-        return tags.iter_borrowed().enumerate().try_for_each(|(at, tag)| push_tag(at, &tag, out));
+        return tags.iter_borrowed().enumerate().try_for_each(|(at, tag)| with_tag(at, &tag, then));
     }
     if let Ok(tags) = tags.cast_exact::<PyList>() {
-        return tags.iter().enumerate().try_for_each(|(at, tag)| push_tag(at, &tag, out));
+        return tags.iter().enumerate().try_for_each(|(at, tag)| with_tag(at, &tag, then));
     }
     if tags.is_instance_of::<PyString>() || tags.is_instance_of::<PyBytes>() {
         return Err(InvalidTagError::new_err(
@@ -172,27 +178,37 @@ pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyR
             type_name(tags)
         )));
     };
-    all.enumerate().try_for_each(|(at, tag)| push_tag(at, &tag?, out))
+    all.enumerate().try_for_each(|(at, tag)| with_tag(at, &tag?, then))
 }
 
-/// Adds the slot of tag number `at`.
+/// Runs something with tag number `at`.
 #[inline]
-fn push_tag(at: usize, tag: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+fn with_tag(at: usize, tag: &Bound<'_, PyAny>, then: &mut impl FnMut(&[u8])) -> PyResult<()> {
     if at < MOST_TAGS
         && let Some(bytes) = key::ascii(tag.as_borrowed())
         && (1..=MOST_TAG_BYTES).contains(&bytes.len())
     {
-        keys::push_once(keys::slot_of_tag(bytes), out);
+        then(bytes);
         return Ok(());
     }
-    push_unusual_tag(at, tag, out)
+    with_unusual_tag(at, tag, then)
 }
 
 #[cold]
-fn push_unusual_tag(at: usize, tag: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
+fn with_unusual_tag(
+    at: usize,
+    tag: &Bound<'_, PyAny>,
+    then: &mut impl FnMut(&[u8]),
+) -> PyResult<()> {
     if at >= MOST_TAGS {
         return Err(InvalidTagError::new_err(format!("at most {MOST_TAGS} tags per call")));
     }
+    then(&self::tag(tag)?);
+    Ok(())
+}
+
+/// The bytes of a tag.
+pub(super) fn tag<'a>(tag: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     let Ok(text) = tag.cast::<PyString>() else {
         return Err(InvalidTagError::new_err(format!(
             "a tag must be a str, not {}",
@@ -206,8 +222,7 @@ fn push_unusual_tag(at: usize, tag: &Bound<'_, PyAny>, out: &mut SlotList) -> Py
             bytes.len()
         )));
     }
-    keys::push_once(keys::slot_of_tag(&bytes), out);
-    Ok(())
+    Ok(bytes)
 }
 
 /// Name of an object's class, for messages; never its value, which may be a secret.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -51,8 +52,8 @@ def test_commands_exist_with_their_options(page: Path, capsys: pytest.CaptureFix
         named = _CLI.match(command)
         if not named:
             continue
-        words = shlex.split(named["arguments"], comments=True)
-        subcommand = [word for word in words[:1] if not word.startswith("-")]
+        words = shlex.split(named["arguments"].partition("|")[0], comments=True)
+        subcommand = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
         with pytest.raises(SystemExit) as left:
             main([*subcommand, "--help"])
         help_text = capsys.readouterr().out

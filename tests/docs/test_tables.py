@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from velro_cache._engine import ManualClock, key_kinds
 from velro_cache.authorization.check_statistics import CheckStatistics
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
+from velro_cache.l2 import MemoryL2
 from velro_cache.manager import OptimizedCacheManager
 
 DOCS = ROOT / "docs"
@@ -29,6 +31,10 @@ def _shown(value: object) -> str:
 
 def _name(row: dict[str, str]) -> str:
     return row["Field"].strip("`")
+
+
+def _choices(row: dict[str, str]) -> list[str]:
+    return row["Range"].split(", ")
 
 
 def _make(**fields: Any) -> OptimizedCacheConfig:
@@ -77,14 +83,13 @@ def test_ranges_are_those_of_the_table(row: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("row", [row for row in SETTINGS if row["Unit"] == "name"], ids=_name)
 def test_names_are_those_of_the_table(row: dict[str, str]) -> None:
-    for choice in row["Range"].split(", "):
+    for choice in _choices(row):
         _make(**{_name(row): choice})
     with pytest.raises(ConfigError) as error:
         _make(**{_name(row): "other"})
     allowed = str(error.value).partition(", not ")[0]
-    assert set(re.findall(r"\b(?:lru|lfu|ttl|adaptive|copy|shared)\b", allowed)) == set(
-        row["Range"].split(", ")
-    )
+    every = {choice for row in SETTINGS if row["Unit"] == "name" for choice in _choices(row)}
+    assert every & set(re.findall(r"\w+", allowed)) == set(_choices(row))
 
 
 def test_table_of_kinds_shows_every_key() -> None:
@@ -123,12 +128,38 @@ def test_priorities_are_those_of_the_engine() -> None:
     assert [(row["Kind"].strip("`"), row["Priority"]) for row in KINDS] == written
 
 
+def test_page_of_shared_values_lists_every_option() -> None:
+    options = {row["Setting"].strip("`"): row for row in table_with(DOCS / "l2.md", "Setting")}
+    fields = {field.name for field in dataclasses.fields(OptimizedCacheConfig)}
+    assert set(options) == {name for name in fields if name.startswith("l2_")} | {
+        "redis_url",
+        "name",
+    }
+    for name, row in options.items():
+        assert row["Default"] == _shown(getattr(OptimizedCacheConfig(), name))
+
+
 def test_page_of_statistics_lists_every_figure_of_the_cache() -> None:
     rows = table_with(DOCS / "statistics.md", "Key")
     assert {row["Key"].strip("`") for row in rows} == set(OptimizedCacheManager().get_stats())
     inner = table_with(DOCS / "statistics.md", "Key of `latency_ns`")
     latency = OptimizedCacheManager().get_stats()["latency_ns"]
     assert {row["Key of `latency_ns`"].strip("`") for row in inner} == set(latency)
+
+
+@pytest.mark.parametrize("part", ["sharing", "log", "l2"])
+def test_page_of_statistics_lists_every_figure_between_processes_and_hosts(
+    tmp_path: Path, part: str
+) -> None:
+    log = f"sqlite:///{tmp_path / 'log.db'}"
+    config = OptimizedCacheConfig(name=f"tables-{part}", invalidation_log=log)
+    with OptimizedCacheManager(config, l2=MemoryL2()) as cache:
+        shown = {row[f"Key of `{part}`"].strip("`") for row in _table_of(part)}
+        assert shown == set(cache.get_stats()[part])
+
+
+def _table_of(part: str) -> list[dict[str, str]]:
+    return table_with(DOCS / "statistics.md", f"Key of `{part}`")
 
 
 def test_page_of_statistics_lists_every_figure_of_the_checks() -> None:

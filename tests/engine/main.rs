@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed set-up is a failed test")]
 
 mod invalidation;
+mod made_of_others;
 mod model;
 mod policies;
+mod shared_table;
 mod support;
 mod threads;

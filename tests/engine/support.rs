@@ -60,5 +60,6 @@ pub(crate) fn entry(key: &str, value: u64, stamp: Stamp) -> NewEntry<'_, u64> {
         priority: 1,
         stamp,
         tag_slots: &[],
+        permissive: true,
     }
 }

@@ -14,6 +14,10 @@ mod shard_lock;
 #[cfg(loom)]
 mod exploring;
 #[cfg(loom)]
+mod hosts;
+#[cfg(loom)]
+mod hosts_mistakes;
+#[cfg(loom)]
 mod mistakes;
 #[cfg(loom)]
 mod orders;

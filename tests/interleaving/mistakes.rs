@@ -18,6 +18,10 @@ enum Mistake {
     /// A row found valid is marked with the clock as it stands afterwards.
     ClockReadAfterTheCheck,
     StampTakenAfterTheLoad,
+    /// Slots count, and an entry keeps the largest number of its own instead of a stamp.
+    CountersInsteadOfStamps,
+    /// The table is told before the database.
+    BumpBeforeTheCommit,
 }
 
 struct Copy {
@@ -67,7 +71,11 @@ impl Protocol for Copy {
             let order = self.order(Mistake::RelaxedFirstAdvance, Ordering::AcqRel);
             self.clock.fetch_add(1, order) + 1
         };
-        cell.fetch_max(at, Ordering::AcqRel);
+        if self.mistake == Mistake::CountersInsteadOfStamps {
+            cell.fetch_add(1, Ordering::AcqRel);
+        } else {
+            cell.fetch_max(at, Ordering::AcqRel);
+        }
         if self.mistake != Mistake::NoSecondAdvance {
             let order = self.order(Mistake::RelaxedSecondAdvance, Ordering::AcqRel);
             self.clock.fetch_add(1, order);
@@ -79,8 +87,21 @@ impl Protocol for Copy {
             let value = read();
             return (self.now(), value);
         }
+        if self.mistake == Mistake::CountersInsteadOfStamps {
+            let counts = self.slots.iter().map(|slot| slot.load(Ordering::Acquire));
+            return (counts.max().unwrap_or_default(), read());
+        }
         let stamp = self.now();
         (stamp, read())
+    }
+
+    fn revoke(&self, commit: impl FnOnce(), what: Covered) {
+        if self.mistake == Mistake::BumpBeforeTheCommit {
+            self.invalidate(what);
+            return commit();
+        }
+        commit();
+        self.invalidate(what);
     }
 
     fn is_valid(&self, entry: &mut Entry) -> bool {
@@ -98,11 +119,11 @@ impl Protocol for Copy {
 }
 
 macro_rules! found {
-    ($($name:ident: $mistake:ident, $revocations:expr;)+) => {$(
+    ($($name:ident: $mistake:ident, $slots:expr, $revocations:expr;)+) => {$(
         #[test]
         #[should_panic(expected = "served after its revocation")]
         fn $name() {
-            check(|| Copy::with(Mistake::$mistake), &[0], $revocations, 1);
+            check(|| Copy::with(Mistake::$mistake), $slots, $revocations, 1);
         }
     )+};
 }
@@ -116,11 +137,13 @@ fn the_copy_is_right_without_a_mistake() {
 }
 
 found! {
-    a_missing_second_advance_is_found: NoSecondAdvance, ONE;
-    a_missing_first_advance_is_found: NoFirstAdvance, TWO;
-    a_relaxed_reading_of_the_clock_is_found: RelaxedReadingOfTheClock, ONE;
-    a_relaxed_first_advance_is_found: RelaxedFirstAdvance, ONE;
-    a_relaxed_second_advance_is_found: RelaxedSecondAdvance, ONE;
-    a_clock_read_after_the_check_is_found: ClockReadAfterTheCheck, ONE;
-    a_stamp_taken_after_the_load_is_found: StampTakenAfterTheLoad, ONE;
+    a_missing_second_advance_is_found: NoSecondAdvance, &[0], ONE;
+    a_missing_first_advance_is_found: NoFirstAdvance, &[0], TWO;
+    a_relaxed_reading_of_the_clock_is_found: RelaxedReadingOfTheClock, &[0], ONE;
+    a_relaxed_first_advance_is_found: RelaxedFirstAdvance, &[0], ONE;
+    a_relaxed_second_advance_is_found: RelaxedSecondAdvance, &[0], ONE;
+    a_clock_read_after_the_check_is_found: ClockReadAfterTheCheck, &[0], ONE;
+    a_stamp_taken_after_the_load_is_found: StampTakenAfterTheLoad, &[0], ONE;
+    counters_instead_of_stamps_are_found: CountersInsteadOfStamps, &[0, 1], TWO;
+    a_bump_before_the_commit_is_found: BumpBeforeTheCommit, &[0], ONE;
 }

@@ -24,6 +24,11 @@ pub(crate) trait Protocol: Send + Sync + 'static {
         (stamp, read())
     }
 
+    fn revoke(&self, commit: impl FnOnce(), what: Covered) {
+        commit();
+        self.invalidate(what);
+    }
+
     /// As in a row of the store: slots are looked at only if the clock moved since they were.
     fn is_valid(&self, entry: &mut Entry) -> bool {
         let clock = self.now();
@@ -63,6 +68,13 @@ pub(crate) struct Entry {
     granted: Vec<bool>,
 }
 
+impl Entry {
+    /// One that was found valid when it was loaded.
+    pub(crate) fn new(stamp: Stamp, slots: &[Slot]) -> Self {
+        Self { stamp, checked_at: stamp, slots: slots.to_vec(), granted: vec![true] }
+    }
+}
+
 /// The table, and the database that loaders read. The database promises nothing by itself:
 /// whoever must see a write must be told so by the table.
 struct World<T> {
@@ -72,8 +84,7 @@ struct World<T> {
 
 impl<T: Protocol> World<T> {
     fn revoke(&self, number: usize, covered: Covered) {
-        self.revoked[number].store(true, Ordering::Relaxed);
-        self.table.invalidate(covered);
+        self.table.revoke(|| self.revoked[number].store(true, Ordering::Relaxed), covered);
     }
 
     /// Loads all permissions into an entry with these slots. Returns whether it may be stored.

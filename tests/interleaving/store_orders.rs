@@ -48,6 +48,7 @@ impl World {
             priority: 1,
             stamp,
             tag_slots: &[],
+            permissive: true,
         };
         match self.store.overwrite_at(place, |key| **key == *KEY, entry) {
             Ok(_) => place,
@@ -148,4 +149,61 @@ fn a_revoked_key_is_never_served_whatever_else_is_invalidated() {
 #[test]
 fn a_revoked_key_is_never_served_to_others_who_look() {
     check(raise_the_slot, Bystander::Looks);
+}
+
+/// Runs a revocation of an entry while another one is made of it, or of what is loaded anew.
+fn check_what_is_made_of_it(invalidate: Step) {
+    const OUTER: &[u8] = b"made:of:it";
+    explore(Some(2), 1, move |stamps| {
+        let stamps = stamps.clone();
+        in_thread(move || {
+            let world = Arc::new(World::new());
+            world.set(Place::NOWHERE, world.load());
+            let revoking = Arc::clone(&world);
+            let revocation = in_thread(move || {
+                revoking.revoked.store(true, Ordering::Relaxed);
+                invalidate(&revoking);
+            });
+            let own = world.store.snapshot();
+            stamps.saw(own);
+            let (found, basis) =
+                world.store.get_with_basis(KEY, |_, _, granted| Some(*granted), |_| None);
+            let (granted, basis) = found.zip(basis).unwrap_or_else(|| {
+                let (stamp, granted) = world.load();
+                (granted, Store::<bool>::basis_of(KEY, &[], stamp, u64::MAX))
+            });
+            let entry = NewEntry {
+                key: OUTER,
+                value: granted,
+                value_bytes: 1,
+                ttl: 60_000,
+                priority: 1,
+                stamp: own,
+                tag_slots: &[],
+                permissive: true,
+            };
+            let _ = world.store.insert_made_of(entry, &basis);
+            let get = || world.store.get_with(OUTER, |_, _, granted| Some(*granted), |_| None);
+            get();
+            revocation.join().unwrap();
+            assert_ne!(get(), Some(true), "served after what it is made of was revoked");
+        })
+        .join()
+        .unwrap();
+    });
+}
+
+#[test]
+fn what_is_made_of_a_revoked_key_is_not_served() {
+    check_what_is_made_of_it(raise_the_slot);
+}
+
+#[test]
+fn what_is_made_of_a_key_that_a_wildcard_covers_is_not_served() {
+    check_what_is_made_of_it(|world| world.table.invalidate_pattern(b"auth:*:profile"));
+}
+
+#[test]
+fn what_is_made_of_a_deleted_key_is_not_served() {
+    check_what_is_made_of_it(|world| _ = world.store.delete(KEY));
 }

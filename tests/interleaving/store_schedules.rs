@@ -1,6 +1,7 @@
 //! Whole stores under random schedules: several shards, several threads, many operations.
 
 mod books;
+mod hosts;
 mod own_keys;
 mod revocations;
 

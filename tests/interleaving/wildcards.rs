@@ -32,14 +32,14 @@ impl World {
 
     fn store(&self, (stamp, granted): (Stamp, bool)) {
         let mut shard = self.shard.lock().unwrap();
-        if self.table.may_store(KEY, stamp, &[0]) {
+        if self.table.may_store(&[KEY], stamp, &[0]) {
             *shard = Some(granted);
         }
     }
 
     /// The mistake the documentation of `may_store` warns of.
     fn store_asking_before_the_lock(&self, (stamp, granted): (Stamp, bool)) {
-        if self.table.may_store(KEY, stamp, &[0]) {
+        if self.table.may_store(&[KEY], stamp, &[0]) {
             *self.shard.lock().unwrap() = Some(granted);
         }
     }

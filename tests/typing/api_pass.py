@@ -25,6 +25,7 @@ from velro_cache import (
     start_cache_manager,
     stop_cache_manager,
 )
+from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
 
 
 @dataclass
@@ -183,6 +184,27 @@ async def decorated(service: Service, user_id: UUID) -> None:
     assert_type(await service.check_later("u"), bool)
     assert_type(service.check.invalidate(service, "u"), int)
     assert_type(Service.static("u"), bool)
+
+
+class PlainPlace:
+    def get(self, key: str, /) -> bytes | None: ...
+    def set(self, key: str, value: bytes, ttl_seconds: float, /) -> None: ...
+    def delete(self, key: str, /) -> None: ...
+
+
+class AsynchronousPlace:
+    async def get(self, key: str, /) -> bytes | None: ...
+    async def set(self, key: str, value: bytes, ttl_seconds: float, /) -> None: ...
+    async def delete(self, key: str, /) -> None: ...
+
+
+def shared_values() -> None:
+    plain: L2Backend = PlainPlace()
+    asynchronous: L2Backend = AsynchronousPlace()
+    for place in (plain, asynchronous, MemoryL2(), RedisL2("redis://x")):
+        OptimizedCacheManager(OptimizedCacheConfig(redis_url="redis://x"), l2=place)
+    OptimizedCacheManager(l2=MemoryL2())
+    register_type("Permissions/1", Permissions, lambda it: (it.roles,), Permissions)
 
 
 def errors() -> None:

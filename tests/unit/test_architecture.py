@@ -14,8 +14,19 @@ PACKAGE = Path(__file__).parents[2] / "python" / "velro_cache"
 LAYERS: list[set[str]] = [
     {"fastapi", "cli", "__main__"},
     {"authorization", "decorators"},
-    {"manager", "registry", "performance", "loader", "loading", "flight", "typed_entries"},
-    {"config", "configured", "stats"},
+    {
+        "manager",
+        "registry",
+        "performance",
+        "loader",
+        "loading",
+        "flight",
+        "typed_entries",
+        "revoking",
+        "refill",
+    },
+    {"l2"},
+    {"config", "configured", "stats", "outbox"},
     {"exceptions", "_engine", "fork_safety"},
 ]
 WITHIN_A_LAYER = {
@@ -24,10 +35,14 @@ WITHIN_A_LAYER = {
     ("performance", "manager"),
     ("manager", "loader"),
     ("manager", "loading"),
+    ("manager", "revoking"),
     ("manager", "typed_entries"),
+    ("revoking", "typed_entries"),
     ("loading", "loader"),
     ("loading", "typed_entries"),
+    ("loading", "refill"),
     ("loader", "flight"),
+    ("loader", "refill"),
     ("configured", "config"),
     ("stats", "config"),
     ("_engine", "exceptions"),
@@ -37,8 +52,10 @@ OPTIONAL = {
     "fastapi": {"fastapi"},
     "starlette": {"fastapi"},
     "rich": {"cli"},
-    "redis": set(),
-    "sqlalchemy": set(),
+    "sqlalchemy": {"outbox"},
+    "redis": {"l2"},
+    "msgpack": {"l2"},
+    "cryptography": {"l2"},
 }
 
 

@@ -28,6 +28,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "warming_batch_size": (1, 100_000),
     "lock_timeout_seconds": (0.0001, 3600),
     "load_timeout_seconds": (0.001, 86_400),
+    "max_staleness_seconds": (0.1, 3600),
+    "log_timeout_seconds": (0.05, 60),
+    "refill_limit": (1, 100_000),
+    "l2_timeout_seconds": (0.001, 60),
 }
 INTEGERS = {
     "max_size_mb",
@@ -35,6 +39,7 @@ INTEGERS = {
     "eviction_batch_size",
     "compression_threshold_bytes",
     "warming_batch_size",
+    "refill_limit",
 }
 
 
@@ -64,6 +69,19 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "name": "default",
         "isolation": "copy",
         "load_timeout_seconds": 30.0,
+        "share_invalidations": True,
+        "shared_memory_directory": None,
+        "invalidation_log": None,
+        "invalidation_wait": "host",
+        "log_timeout_seconds": 5.0,
+        "max_staleness_seconds": 1.0,
+        "on_silence": "reload",
+        "refill_limit": 32,
+        "redis_url": None,
+        "l2_timeout_seconds": 0.1,
+        "l2_single_flight": False,
+        "l2_signing_key": None,
+        "l2_encryption_key": None,
     }
 
 
@@ -280,6 +298,19 @@ class TestFromEnvironment:
             "VELRO_CACHE_NAME": "Api-1",
             "VELRO_CACHE_ISOLATION": "shared",
             "VELRO_CACHE_LOAD_TIMEOUT_SECONDS": "none",
+            "VELRO_CACHE_SHARE_INVALIDATIONS": "If_Possible",
+            "VELRO_CACHE_SHARED_MEMORY_DIRECTORY": "/run/shm",
+            "VELRO_CACHE_INVALIDATION_LOG": "postgresql://db/app",
+            "VELRO_CACHE_INVALIDATION_WAIT": "bus",
+            "VELRO_CACHE_LOG_TIMEOUT_SECONDS": "2",
+            "VELRO_CACHE_MAX_STALENESS_SECONDS": "0.5",
+            "VELRO_CACHE_ON_SILENCE": "SERVE_STALE",
+            "VELRO_CACHE_REFILL_LIMIT": "8",
+            "VELRO_CACHE_REDIS_URL": "redis://cache",
+            "VELRO_CACHE_L2_TIMEOUT_SECONDS": "0.2",
+            "VELRO_CACHE_L2_SINGLE_FLIGHT": "yes",
+            "VELRO_CACHE_L2_SIGNING_KEY": "S" * 32,
+            "VELRO_CACHE_L2_ENCRYPTION_KEY": "E" * 32,
         }
         names = {variable.removeprefix("VELRO_CACHE_").lower() for variable in environ}
         assert names == {field.name for field in dataclasses.fields(OptimizedCacheConfig)}
@@ -304,6 +335,19 @@ class TestFromEnvironment:
             name="Api-1",
             isolation="shared",
             load_timeout_seconds=None,
+            share_invalidations="if_possible",
+            shared_memory_directory="/run/shm",
+            invalidation_log="postgresql://db/app",
+            invalidation_wait="bus",
+            log_timeout_seconds=2,
+            max_staleness_seconds=0.5,
+            on_silence="serve_stale",
+            refill_limit=8,
+            redis_url="redis://cache",
+            l2_timeout_seconds=0.2,
+            l2_single_flight=True,
+            l2_signing_key="S" * 32,
+            l2_encryption_key="E" * 32,
         )
 
     def test_the_environment_of_the_process_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:

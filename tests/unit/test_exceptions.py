@@ -13,11 +13,17 @@ BUILT_IN = {
     "InvalidTagError": ValueError,
     "SerializationError": TypeError,
     "UncacheableArgumentError": TypeError,
+    "SharedTableError": OSError,
+    "InvalidationNotAcknowledged": TimeoutError,
     "CacheStoppedError": RuntimeError,
     "LoaderTimeoutError": TimeoutError,
     "LoaderRecursionError": RuntimeError,
     "LoaderCancelledError": RuntimeError,
     "AuthorizationUnavailable": RuntimeError,
+    "InvalidationLogError": ConnectionError,
+    "InvalidationLogRefused": ConnectionError,
+    "InvalidationLogUnavailable": ConnectionError,
+    "NotAnInvalidationLog": ConnectionError,
 }
 
 

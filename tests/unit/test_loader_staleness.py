@@ -177,8 +177,14 @@ class Interrupted:
         self._entry = entry
         self._happens = happens
 
-    def store(self, value: Any, stamp: int, ttl: float | None = None) -> LoadedValue:
-        loaded = self._entry.store(value, stamp, ttl)
+    def begin_loading(self) -> Any:
+        return self._entry.begin_loading()
+
+    def end_loading(self, token: Any) -> None:
+        self._entry.end_loading(token)
+
+    def store(self, value: Any, *about: Any) -> LoadedValue:
+        loaded = self._entry.store(value, *about)
         self._happens()
         return loaded
 

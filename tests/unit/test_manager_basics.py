@@ -70,7 +70,7 @@ class TestGet:
             ("get_value", ["self", "key", "default"]),
             ("get_generation_access", ["self", "generation_id", "user_id"]),
             ("get_uuid_validation", ["self", "uuid_str", "context"]),
-            ("set", ["self", "key", "value", "ttl", "tags", "priority", "stamp"]),
+            ("set", ["self", "key", "value", "ttl", "tags", "priority", "stamp", "permissive"]),
         ],
     )
     def test_help_shows_the_parameters(self, method: str, parameters: list[str]) -> None:
@@ -131,7 +131,7 @@ class TestSet:
             {"tags": "user:1"},
             {"tags": [""]},
             {"priority": 0},
-            {"stamp": 10**9},
+            {"stamp": 2**61},
         ],
     )
     def test_a_refused_set_leaves_the_older_value_alone(

@@ -38,10 +38,16 @@ OURS = {
     "sets",
     "invalidations",
     "stale_rejects",
+    "nested_rejects",
     "oversize_rejects",
     "lock_timeouts",
     "latency_ns",
     "families",
+    "fail_closed",
+    "stale_served",
+    "sharing",
+    "log",
+    "l2",
 }
 
 
@@ -57,6 +63,9 @@ def test_a_new_cache_has_counted_nothing(cache: OptimizedCacheManager) -> None:
     counters = DOCUMENTED | OURS
     counters -= {name for name in counters if name.startswith(("target_", "max_", "meeting_"))}
     counters -= {"eviction_policy", "compression_enabled", "name", "latency_ns", "families"}
+    counters -= {"sharing", "log", "l2"}
+    assert not any(stats["nested_rejects"].values())
+    counters -= {"nested_rejects"}
     assert {name: stats[name] for name in counters} == dict.fromkeys(counters, 0)
 
 

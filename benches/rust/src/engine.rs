@@ -66,6 +66,7 @@ impl Engine {
             priority: 1,
             stamp: self.store.snapshot(),
             tag_slots: &[],
+            permissive: true,
         });
         debug_assert_eq!(inserted.outcome, Outcome::Stored);
     }

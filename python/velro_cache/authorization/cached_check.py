@@ -148,6 +148,7 @@ class CachedGenerationAccess:
                 tags=_TAGS,
                 priority=_PRIORITY,
                 refresh=force_refresh,
+                permissive=_allows,
             )
             # Nothing may be awaited from here on: the clock has the last word.
             if decision.is_expired(self._now()):
@@ -218,6 +219,10 @@ class CachedGenerationAccess:
                 " generation than the one asked for"
             )
         return decision
+
+
+def _allows(decision: GenerationPermissions) -> bool:
+    return decision.granted
 
 
 class _Load:

@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final, NoReturn, Self, TypedDict, final
 from uuid import UUID
 
+from velro_cache.l2.values import register_type
 from velro_cache.manager import Id
 
 __all__ = [
@@ -401,6 +402,22 @@ class GenerationPermissions:
 
 _FIELDS: Final = tuple(field.name for field in fields(GenerationPermissions))
 _FLAGS: Final = tuple(AccessFlags.__annotations__)
+
+
+def _decision_from(*parts: Any) -> GenerationPermissions:
+    if len(parts) != len(_FIELDS):
+        raise ValueError("a decision of another version")
+    return GenerationPermissions(*parts)
+
+
+# How hosts tell each other: whoever makes one of these from parts checks them again.
+register_type("FrozenDict", FrozenDict, lambda value: (dict(value),), FrozenDict)
+register_type(
+    "GenerationPermissions",
+    GenerationPermissions,
+    lambda value: tuple(getattr(value, name) for name in _FIELDS),
+    _decision_from,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from velro_cache._engine import __version__
-from velro_cache.cli import init, performance
+from velro_cache.cli import init, outbox, performance
 from velro_cache.exceptions import VelroCacheError
 
 __all__ = ["main"]
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     init.add_to(commands)
     performance.add_to(commands)
+    outbox.add_to(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

@@ -104,6 +104,7 @@ impl World {
             priority: 1,
             stamp,
             tag_slots: &[],
+            permissive: true,
         };
         match self.store.overwrite_at(self.place(key), |kept| is(key, kept), entry) {
             Ok(replaced) => self.books.overwrote(replaced.unwrap()),

@@ -1,0 +1,304 @@
+//! Appends what this process invalidates to the log, in a thread of its own.
+//!
+//! Whoever invalidates leaves the names in a queue and gets a ticket. The thread takes everything
+//! that is waiting, appends it as one entry, and tries again until the log acknowledges; so the
+//! names are in the log once or more often, in order, and never lost while the process lives. A
+//! queue that grows too long becomes one entry that names everything.
+
+use super::channel::State;
+use super::{Appended, Event, Host, InvalidationLog, LogError};
+use crate::engine::Names;
+use crate::engine::clock::Millis;
+use crate::fork_gate;
+use crate::invalidation::InvalidationTable;
+use crate::invalidation::bus::number_of;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Invalidations waiting at most; those beyond are merged into one that names everything.
+const MOST_WAITING: usize = 10_000;
+
+/// Names in one entry, about: a longer one would hold up readers.
+const MOST_NAMES: usize = 1_000;
+
+/// How often hosts are asked for while somebody waits for them.
+const ASK_HOSTS_EVERY: Duration = Duration::from_millis(5);
+
+/// How soon a publisher without work notices that it is to stop.
+const LONGEST_REST: Duration = Duration::from_millis(100);
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitFor {
+    /// The log has acknowledged it.
+    Bus,
+    /// Every other host has applied it, or no longer serves what it knew.
+    Fleet,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    names: Names,
+    /// Tickets it stands for.
+    tickets: u64,
+}
+
+/// Acknowledged, and maybe not yet applied to the table of this host.
+#[derive(Debug)]
+struct Unsettled {
+    names: Names,
+    appended: Appended,
+    at: Millis,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// So many of them, from the first on, may be on their way and must not be changed.
+    under_way: usize,
+    /// Ticket of the last one that was put in.
+    last: u64,
+    /// Tickets up to this one are acknowledged.
+    acknowledged: u64,
+    /// Where the newest of those is.
+    appended: Option<Appended>,
+    unsettled: Vec<Unsettled>,
+    /// Up to which entry all hosts are, as of the last time somebody wanted to know.
+    fleet: Option<Appended>,
+    waits_for_fleet: usize,
+}
+
+/// The queue, and those who wait for what becomes of it.
+///
+/// With the locks of the standard library: those of `parking_lot` keep a table of waiting threads,
+/// which a forked child inherits while the memory it points to is given to other threads.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Outbox {
+    /// Puts an invalidation into the queue. Returns its ticket.
+    pub(super) fn put(&self, event: Event, names: Names, table: &InvalidationTable) -> u64 {
+        let mut queue = self.lock();
+        if queue.waiting.len() < MOST_WAITING {
+            queue.waiting.push_back(Waiting { event, names, tickets: 1 });
+        } else {
+            let may_change = queue.waiting.len() > queue.under_way;
+            match queue.waiting.back_mut().filter(|last| may_change && last.event.all) {
+                Some(last) => last.tickets += 1,
+                None => {
+                    let everything = Names::everything();
+                    everything.with_covered(|what| table.begin_pending(what));
+                    let event = Event::everything();
+                    queue.waiting.push_back(Waiting { event, names: everything, tickets: 1 });
+                }
+            }
+            // What is pending for everything is so for this one, too.
+            names.with_covered(|what| table.end_pending(what));
+        }
+        queue.last += 1;
+        let ticket = queue.last;
+        drop(queue);
+        self.changed.notify_all();
+        ticket
+    }
+
+    /// Waits until a ticket is where it is wanted, at most so long. Returns whether it is.
+    pub(super) fn wait(&self, ticket: u64, what: WaitFor, at_most: Duration) -> bool {
+        let end = Instant::now() + at_most;
+        let mut queue = self.lock();
+        let waits_for_fleet = what == WaitFor::Fleet;
+        queue.waits_for_fleet += usize::from(waits_for_fleet);
+        let reached = loop {
+            if queue.acknowledged >= ticket {
+                if !waits_for_fleet {
+                    break true;
+                }
+                let (wanted, fleet) = (queue.appended.as_ref(), queue.fleet.as_ref());
+                if wanted.zip(fleet).is_some_and(|(wanted, fleet)| {
+                    wanted.generation == fleet.generation && fleet.sequence >= wanted.sequence
+                }) {
+                    break true;
+                }
+            }
+            self.changed.notify_all();
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            queue = self.rest(queue, left);
+        };
+        queue.waits_for_fleet -= usize::from(waits_for_fleet);
+        reached
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Whoever panicked left it as it was before or after a change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the queue until something has changed, at most so long.
+    fn rest<'a>(&self, queue: MutexGuard<'a, Queue>, at_most: Duration) -> MutexGuard<'a, Queue> {
+        self.changed.wait_timeout(queue, at_most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits until the queue is empty, at most so long.
+    pub(super) fn drain(&self, at_most: Duration) -> bool {
+        let last = self.lock().last;
+        self.wait(last, WaitFor::Bus, at_most)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Has everybody look again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_all();
+    }
+}
+
+/// A publisher with its log.
+pub(super) struct Publisher {
+    state: Arc<State>,
+    log: Box<dyn InvalidationLog>,
+}
+
+impl Publisher {
+    pub(super) fn new(state: Arc<State>, log: Box<dyn InvalidationLog>) -> Self {
+        Self { state, log }
+    }
+
+    /// Publishes until told to stop and nothing is left, or stopping takes too long.
+    pub(super) fn run(mut self) {
+        let mut failures = 0;
+        while self.state.may_publish() {
+            match self.turn() {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    self.state.note_error(&error);
+                    failures += 1;
+                    self.state.back_off(failures);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), LogError> {
+        self.settle();
+        if let Some((event, count)) = self.next() {
+            let appended = self.log.append(&event.encode())?;
+            self.acknowledge(count, appended);
+            return Ok(());
+        }
+        if self.somebody_waits_for_fleet() && self.knows_all_hosts() {
+            let hosts = self.log.hosts()?;
+            self.note_fleet(&hosts);
+        }
+        self.rest();
+        Ok(())
+    }
+
+    /// The next invalidations as one entry, and how many they are. They stay in the queue.
+    fn next(&self) -> Option<(Event, usize)> {
+        let mut queue = self.state.outbox.lock();
+        let (mut event, mut count) = (Event::default(), 0);
+        for waiting in &queue.waiting {
+            if count > 0 && event.names_count() >= MOST_NAMES {
+                break;
+            }
+            event.extend(waiting.event.clone());
+            count += 1;
+        }
+        queue.under_way = count;
+        (count > 0).then_some((event, count))
+    }
+
+    fn acknowledge(&self, count: usize, appended: Appended) {
+        let generation = number_of(&appended.generation);
+        // Another table may never have been told, and has to learn it from the log.
+        if self.state.has_its_table() {
+            self.state.table.note_own(generation, appended.sequence);
+        }
+        // After the answer has come: whoever asks later than this finds the entry.
+        let at = self.state.clock.now();
+        let mut queue = self.state.outbox.lock();
+        let done: Vec<Waiting> = queue.waiting.drain(..count).collect();
+        queue.under_way = 0;
+        let tickets = done.iter().map(|done| done.tickets).sum::<u64>();
+        queue.acknowledged += tickets;
+        let unsettled = done.into_iter();
+        queue.unsettled.extend(unsettled.map(|done| Unsettled {
+            names: done.names,
+            appended: appended.clone(),
+            at,
+        }));
+        queue.appended = Some(appended);
+        drop(queue);
+        self.state.figures.published.fetch_add(tickets, Ordering::Relaxed);
+        self.state.outbox.changed.notify_all();
+        self.settle();
+    }
+
+    /// Lets go of what is pending in the table, as soon as that has applied it.
+    fn settle(&self) {
+        let unsettled = std::mem::take(&mut self.state.outbox.lock().unsettled);
+        if unsettled.is_empty() {
+            return;
+        }
+        let _pass = fork_gate::pass();
+        let table = &self.state.table;
+        let (settled, left): (Vec<_>, Vec<_>) = unsettled.into_iter().partition(|one| {
+            let generation = number_of(&one.appended.generation);
+            table.has_applied(generation, one.appended.sequence, one.at)
+        });
+        // What is pending in another table is not ours to end.
+        if self.state.has_its_table() {
+            settled.iter().for_each(|one| one.names.with_covered(|what| table.end_pending(what)));
+        }
+        if !left.is_empty() {
+            self.state.outbox.lock().unsettled.extend(left);
+        }
+    }
+
+    fn somebody_waits_for_fleet(&self) -> bool {
+        self.state.outbox.lock().waits_for_fleet > 0
+    }
+
+    /// Whether every host that may still serve something is among those the log names. A log that
+    /// began anew has forgotten them all: until they had the time to write a heartbeat, or to
+    /// notice that they cannot, nothing follows from their not being named.
+    fn knows_all_hosts(&self) -> bool {
+        let generation = self.state.table.known().generation;
+        let queue = self.state.outbox.lock();
+        let is_the_same = |appended: &Appended| number_of(&appended.generation) == generation;
+        queue.appended.as_ref().is_some_and(is_the_same) && self.state.has_settled()
+    }
+
+    /// Up to which of our entries all other hosts are.
+    fn note_fleet(&self, hosts: &[Host]) {
+        let mut queue = self.state.outbox.lock();
+        let Some(newest) = queue.appended.clone() else { return };
+        let others = hosts.iter().filter(|host| host.name != self.state.host);
+        let slowest = others
+            .map(|host| if host.generation == newest.generation { host.applied } else { 0 })
+            .fold(newest.sequence, u64::min);
+        queue.fleet = Some(Appended { sequence: slowest, ..newest });
+        drop(queue);
+        self.state.outbox.changed.notify_all();
+    }
+
+    fn rest(&self) {
+        let queue = self.state.outbox.lock();
+        if queue.waiting.is_empty() {
+            let is_wanted = queue.waits_for_fleet > 0 || !queue.unsettled.is_empty();
+            let pause = if is_wanted { ASK_HOSTS_EVERY } else { LONGEST_REST };
+            drop(self.state.outbox.rest(queue, pause));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What a cache tells other hosts, and hears from them.
+
+use super::errors::{ConfigError, InvalidationNotAcknowledged};
+use super::inner::ValueStore;
+use crate::engine::clock::{Clock, millis};
+use crate::engine::{Lease, Names};
+use crate::invalidation::slots::fingerprint;
+use crate::log::channel::Report;
+use crate::log::connect::connect;
+use crate::log::options::Options;
+use crate::log::{Channel, ChannelSettings, Event, InvalidationLog, WaitFor};
+use crate::sync::RwLock;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// By which something that was published can be waited for; 0: nothing was.
+pub(super) type Ticket = u64;
+
+/// Names of what is to be invalidated, as this host looks for them and as others are told.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) names: Names,
+    event: Event,
+}
+
+impl Named {
+    pub(super) fn everything() -> Self {
+        Self { names: Names::everything(), event: Event::everything() }
+    }
+
+    pub(super) fn key(key: &[u8]) -> Self {
+        let mut named = Self::default();
+        named.add_key(key);
+        named
+    }
+
+    pub(super) fn add_tag(&mut self, tag: &[u8]) {
+        self.names.add_tag(tag);
+        self.tell(tag, |event| &mut event.tags);
+    }
+
+    pub(super) fn add_key(&mut self, key: &[u8]) {
+        self.names.add_key(key);
+        self.tell(key, |event| &mut event.keys);
+    }
+
+    pub(super) fn add_pattern(&mut self, pattern: &[u8]) {
+        self.names.add_pattern(pattern);
+        self.tell(pattern, |event| &mut event.patterns);
+    }
+
+    /// A tag that others are not told.
+    pub(super) fn add_local_tag(&mut self, tag: &[u8]) {
+        self.names.add_tag(tag);
+    }
+
+    /// A pattern that only others are told.
+    pub(super) fn add_remote_pattern(&mut self, pattern: &[u8]) {
+        self.tell(pattern, |event| &mut event.patterns);
+    }
+
+    fn tell(&mut self, name: &[u8], list: impl FnOnce(&mut Event) -> &mut Vec<String>) {
+        match str::from_utf8(name) {
+            Ok(name) => list(&mut self.event).push(name.to_owned()),
+            // Half a surrogate pair has no place in a log; it is as good as never there.
+            Err(_) => self.event.all = true,
+        }
+    }
+}
+
+/// The log by which hosts tell each other what to invalidate.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LogSettings {
+    url: String,
+    timeout_seconds: f64,
+    max_staleness_seconds: f64,
+    serve_stale: bool,
+    /// Whether values are shared with other hosts, too.
+    has_values: bool,
+    wait: String,
+    /// Name of this machine.
+    host: String,
+}
+
+impl LogSettings {
+    /// The same for all who read the same log, whatever their passwords.
+    pub(super) fn identity(&self) -> u64 {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or_default();
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let place = rest.rsplit('@').next().unwrap_or_default();
+        fingerprint(format!("{scheme}://{place}").as_bytes())
+    }
+
+    pub(super) fn lease(&self, clock: &Clock) -> Lease {
+        // A reading of the clock may lag behind by a tick, and must not make up for it here.
+        let max_staleness = clock.deadline(0, millis(self.max_staleness()));
+        Lease { max_staleness, serve_stale: self.serve_stale }
+    }
+
+    fn max_staleness(&self) -> Duration {
+        Duration::try_from_secs_f64(self.max_staleness_seconds).unwrap_or_default()
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::try_from_secs_f64(self.timeout_seconds).unwrap_or_default()
+    }
+}
+
+/// What is waited for after an invalidation.
+pub(super) type Wait = Option<WaitFor>;
+
+/// The connection with other hosts; none without a log.
+#[derive(Debug)]
+pub(super) struct Bus {
+    name: String,
+    log: Option<LogSettings>,
+    channel: RwLock<Option<Arc<Channel>>>,
+}
+
+impl Bus {
+    pub(super) fn new(name: String, log: Option<LogSettings>) -> Self {
+        Self { name, log, channel: RwLock::new(None) }
+    }
+
+    /// Connects, in the background.
+    pub(super) fn open(&self, store: &ValueStore) -> PyResult<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let open = || open_log(log, &self.name);
+        let settings = ChannelSettings {
+            host: format!("{}/{:016x}", log.host, store.table().identity()),
+            max_staleness: log.max_staleness(),
+            replays: log.has_values,
+            linger: log.timeout(),
+        };
+        let (table, clock) = (Arc::clone(store.table()), store.clock().clone());
+        let channel = Channel::open(settings, table, clock, open()?, open()?);
+        let channel = channel.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        *self.channel.write() = Some(Arc::new(channel));
+        Ok(())
+    }
+
+    /// Disconnects, once everything is published, or if that takes too long.
+    pub(super) fn close(&self, py: Python<'_>) {
+        self.drain(py);
+        drop(self.channel.write().take());
+    }
+
+    /// Waits, without the GIL and not for ever, until everything is published.
+    pub(super) fn drain(&self, py: Python<'_>) -> bool {
+        self.channel().is_none_or(|channel| py.detach(|| channel.drain()))
+    }
+
+    /// In a forked child: whatever the threads of the parent had, nobody here goes on with it.
+    pub(super) fn forget(&self) {
+        // Not dropped: that would end what is the parent's.
+        let _parents = std::mem::ManuallyDrop::new(self.channel.write().take());
+    }
+
+    /// Whether there was news from the log as lately as permissive entries need it.
+    pub(super) fn is_heard(&self, store: &ValueStore) -> bool {
+        self.log.as_ref().is_none_or(|log| {
+            let clock = store.clock();
+            store.table().holds_lease(clock.now(), log.lease(clock).max_staleness)
+        })
+    }
+
+    fn channel(&self) -> Option<Arc<Channel>> {
+        self.channel.read().clone()
+    }
+
+    /// Before an invalidation is written into the table; [`Self::publish`] follows.
+    pub(super) fn announce(&self, names: &Names) {
+        if let Some(channel) = self.channel() {
+            channel.announce(names);
+        }
+    }
+
+    pub(super) fn publish(&self, named: &Named) -> Ticket {
+        self.channel()
+            .map_or(0, |channel| channel.publish(named.event.clone(), named.names.clone()))
+    }
+
+    /// What a caller wants to wait for, or what is configured.
+    pub(super) fn wait_for(&self, wait: Option<&str>) -> PyResult<Wait> {
+        let configured = self.log.as_ref().map_or("host", |log| &log.wait);
+        match wait.unwrap_or(configured) {
+            "host" => Ok(None),
+            "bus" => Ok(Some(WaitFor::Bus)),
+            "fleet" => Ok(Some(WaitFor::Fleet)),
+            other => Err(PyValueError::new_err(format!(
+                "wait must be \"host\", \"bus\" or \"fleet\", not {:?}",
+                other.chars().take(40).collect::<String>()
+            ))),
+        }
+    }
+
+    /// Waits without the GIL.
+    pub(super) fn wait(&self, py: Python<'_>, ticket: Ticket, wait: Wait) -> PyResult<()> {
+        let (Some(wait), Some(log), Some(channel)) = (wait, &self.log, self.channel()) else {
+            return Ok(());
+        };
+        let at_most = log.timeout();
+        if py.detach(|| channel.wait(ticket, wait, at_most)) {
+            return Ok(());
+        }
+        let who = match wait {
+            WaitFor::Bus => "the invalidation log has not acknowledged it",
+            WaitFor::Fleet => "not every host has applied it",
+        };
+        Err(InvalidationNotAcknowledged::new_err(format!(
+            "{who} within {} s; it holds on this host, and is sent as soon as the log can be \
+             reached",
+            at_most.as_secs_f64()
+        )))
+    }
+
+    /// Whether this host knows of what other hosts invalidate: it hears from the log, or there is
+    /// none.
+    pub(super) fn vouches(&self) -> bool {
+        self.log.is_none() || self.channel().is_some_and(|channel| channel.has_lease())
+    }
+
+    /// Whether values are shared with other hosts.
+    pub(super) fn shares_values(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.has_values)
+    }
+
+    /// Whether loads should be held back; see [`Channel::is_refilling`].
+    pub(super) fn is_refilling(&self) -> bool {
+        self.channel().is_some_and(|channel| channel.is_refilling())
+    }
+
+    pub(super) fn report(&self) -> Option<Report> {
+        self.channel().map(|channel| channel.report())
+    }
+}
+
+fn open_log(log: &LogSettings, name: &str) -> PyResult<Box<dyn InvalidationLog>> {
+    let options = Options { timeout: log.timeout(), ..Options::default() };
+    connect(&log.url, name, options).map_err(|error| ConfigError::new_err(error.to_string()))
+}
