@@ -150,3 +150,41 @@ def test_a_failure_while_others_are_answered_does_not_count(
     # Of a later one it does.
     fail(breaker, 3)
     assert breaker.state == "open"
+
+
+class TestExcuses:
+    """Failures for which the process that called may itself be to blame."""
+
+    def excuse(self, breaker: CircuitBreaker, times: int) -> None:
+        for _ in range(times):
+            began = breaker.begin()
+            assert began is not None
+            breaker.record(began, worked=False, excused=True)
+
+    def test_however_many_of_one_moment_say_nothing(self, breaker: CircuitBreaker) -> None:
+        self.excuse(breaker, 1000)
+        assert breaker.state == "closed"
+
+    def test_are_not_taken_for_ever(self, breaker: CircuitBreaker, now: Clock) -> None:
+        self.excuse(breaker, 1)
+        now.seconds += 2.0
+        self.excuse(breaker, 3)
+        assert breaker.state == "open"
+
+    def test_are_taken_anew_once_something_worked(
+        self, breaker: CircuitBreaker, now: Clock
+    ) -> None:
+        self.excuse(breaker, 1)
+        now.seconds += 2.0
+        succeed(breaker)
+        now.seconds += 0.1
+        self.excuse(breaker, 1000)
+        assert breaker.state == "closed"
+
+    def test_of_a_trial_lets_another_try(self, breaker: CircuitBreaker, now: Clock) -> None:
+        fail(breaker, 3)
+        now.seconds += 1.0
+        self.excuse(breaker, 1)
+        assert breaker.state == "half_open"
+        succeed(breaker)
+        assert breaker.state == "closed"

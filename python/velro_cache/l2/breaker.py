@@ -5,7 +5,8 @@ pause is over, one call may try (half open): if that works the breaker closes, i
 for twice as long, up to a limit. So a backend that hangs costs one timeout for each trial.
 
 A call that fails while others are answered does not count: in a burst of calls some wait for too
-long in our own queue, and it is then that a backend which works is needed most.
+long in our own queue, and it is then that a backend which works is needed most. Nor does one that
+this process was too busy for, unless nothing works for seconds.
 """
 
 import math
@@ -26,6 +27,9 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 """So late, at most, is it noticed that the backend works again."""
 
+_LONGEST_EXCUSE_SECONDS: Final = 2.0
+"""A busy process may come too late for some answers, but not for all of them for so long."""
+
 
 class CircuitBreaker:
     """Says whether a call may be made; is told what became of it.
@@ -38,6 +42,7 @@ class CircuitBreaker:
     """
 
     __slots__ = (
+        "_excused_since",
         "_failures",
         "_failures_to_open",
         "_first_pause",
@@ -68,6 +73,7 @@ class CircuitBreaker:
         self._until: float | None = None
         self._trial_until: float | None = None
         self._worked_at = -math.inf
+        self._excused_since: float | None = None
         self.opened = 0
 
     @property
@@ -97,24 +103,28 @@ class CircuitBreaker:
             self._trial_until = now + self._longest_pause
             return now
 
-    def record(self, began: float, *, worked: bool) -> None:
+    def record(self, began: float, *, worked: bool, excused: bool = False) -> None:
         """Take note of what became of a call.
 
         Args:
             began: What :meth:`begin` returned.
             worked: Whether the backend answered as it should, be it that it has nothing.
+            excused: Whether it failed for a reason that says little of the backend.
         """
         if worked:
             self._worked_at = self._now()
-            if self._until is None and not self._failures:
+            if self._until is None and not self._failures and self._excused_since is None:
                 return
         with self._lock:
             if worked:
                 self._failures = 0
                 self._pause = self._first_pause
-                self._until = self._trial_until = None
+                self._until = self._trial_until = self._excused_since = None
                 return
             if self._worked_at > began:
+                return
+            if excused and self._may_be_excused():
+                self._trial_until = None
                 return
             self._failures += 1
             if self._until is not None:
@@ -128,6 +138,12 @@ class CircuitBreaker:
                 self.opened += 1
             self._until = self._now() + self._pause
             self._trial_until = None
+
+    def _may_be_excused(self) -> bool:
+        now = self._now()
+        if self._excused_since is None:
+            self._excused_since = now
+        return now - self._excused_since < _LONGEST_EXCUSE_SECONDS
 
     def give_back(self) -> None:
         """Say that a call was not made after all, or ended for a reason of the caller's own."""

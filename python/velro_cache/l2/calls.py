@@ -184,13 +184,11 @@ class Calls:
     def _failed(self, begun: "_Begun", error: Exception) -> object:
         kind = type(error).__name__
         # The clients of some backends have an error of this name that is not Python's.
-        timed_out = kind == "TimeoutError"
+        timed_out = kind in ("TimeoutError", _LoopWasBusyError.__name__)
         late = timed_out and begun.seconds_since() > 2 * begun.seconds
-        if late or isinstance(error, TooMuchToDoError):
-            # It is this process that is too busy, even to see in time that time is over.
-            begun.breaker.give_back()
-        else:
-            begun.breaker.record(begun.began, worked=False)
+        # It may be this process that is too busy, even to see in time that time is over.
+        excused = late or isinstance(error, TooMuchToDoError | _LoopWasBusyError)
+        begun.breaker.record(begun.began, worked=False, excused=excused)
         if timed_out:
             self._counters.count("timeouts")
         else:
@@ -230,17 +228,32 @@ def _is_asynchronous(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
+class _LoopWasBusyError(Exception):
+    """Time was over, and the event loop had other things to do for much of it."""
+
+
+_LOOKS: Final = 4
+"""How often, during a wait, it is seen whether the event loop keeps up."""
+
+
 async def _within(work: Awaitable[Any], seconds: float) -> Any:
     """Await something for so long and no longer, whatever it makes of being cancelled."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    busy = 0.0
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait((task,), timeout=seconds)
+        while not task.done() and (left := began + seconds - loop.time()) > 0.0:
+            planned = loop.time() + min(left, seconds / _LOOKS)
+            await asyncio.wait((task,), timeout=planned - loop.time())
+            busy += max(0.0, loop.time() - planned)
     except BaseException:
         _give_up(task)
         raise
     if not task.done():
         _give_up(task)
-        raise TimeoutError
+        # What the backend may have sent in the meantime was not even looked at.
+        raise _LoopWasBusyError if busy > seconds / _LOOKS else TimeoutError
     if task.cancelled():
         # By itself, and not because somebody cancelled whoever waits here.
         raise RuntimeError("a backend cancelled its own call")
