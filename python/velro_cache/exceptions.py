@@ -89,7 +89,8 @@ class SharedTableError(VelroCacheError, OSError):
 class InvalidationNotAcknowledged(VelroCacheError, TimeoutError):
     """An invalidation did not reach the log, or not every host, within the time it may take.
 
-    It holds on this host, and is sent to the others as soon as the log can be reached.
+    It holds on this host, and is sent to the others as soon as the log can be reached, if this
+    process still lives then.
     """
 
 

@@ -3,6 +3,9 @@
 //! Processes that share a table may run different versions of this library, so the order below is
 //! part of what [`LAYOUT_VERSION`] names: change one and you must change the other.
 
+// Model checkers know of no files, which much of this is for.
+#![cfg_attr(any(loom, shuttle), allow(dead_code, unused_imports))]
+
 use super::slots::{HASH_VERSION, SLOT_COUNT};
 
 /// Names the order of the words.

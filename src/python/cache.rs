@@ -279,8 +279,8 @@ impl CacheCore {
     /// Args:
     ///     pattern: As for Python's ``fnmatch.fnmatchcase``: ``*`` any text, ``?`` one
     ///         character, ``[a-z]`` one of a set, ``[!a-z]`` one not in it. Ids stand in keys
-    ///         escaped; ``escape_id`` gives the form to put into a pattern. A wildcard of more
-    ///         than 1,000 bytes invalidates everything in other processes.
+    ///         escaped; ``escape_id`` gives the form to put into a pattern. One of more than
+    ///         1,000 bytes with a wildcard before its end invalidates everything, everywhere.
     ///     wait: As for ``invalidate_by_tags``.
     ///
     /// Returns:

@@ -17,6 +17,9 @@ use velro_cache::invalidation::InvalidationTable;
 /// Drawn for each scenario, once of each kind.
 const SCHEDULES: usize = 10_000;
 
+/// Each finds most mistakes; schedules are drawn, so that some day one is not enough.
+const MOST_ROUNDS_TO_FIND: usize = 20;
+
 /// Lowest number of entries for which the engine makes four shards.
 const ROOM_FOR_FOUR_SHARDS: usize = 1024;
 
@@ -35,6 +38,13 @@ fn store<V, const IMPATIENT: bool>(
 fn check(scenario: impl Fn() + Clone + Send + Sync + 'static) {
     run(RandomScheduler::new(SCHEDULES), scenario.clone());
     run(PctScheduler::new(3, SCHEDULES), scenario);
+}
+
+/// Runs a scenario with a mistake in it under as many schedules as it may take to find it.
+fn find(scenario: impl Fn() + Clone + Send + Sync + 'static) {
+    for _ in 0..MOST_ROUNDS_TO_FIND {
+        check(scenario.clone());
+    }
 }
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {

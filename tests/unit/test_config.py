@@ -229,6 +229,15 @@ def test_a_default_life_above_the_longest_is_refused() -> None:
     assert OptimizedCacheConfig(default_ttl_seconds=300, max_ttl_seconds=300)
 
 
+def test_a_wait_for_the_fleet_that_a_host_that_hangs_always_ends_is_refused() -> None:
+    settings: dict[str, Any] = {"invalidation_wait": "fleet", "max_staleness_seconds": 5.0}
+    OptimizedCacheConfig(**settings)  # no log, nobody to wait for
+    settings["redis_url"] = "redis://localhost"
+    with pytest.raises(ConfigError, match=r"log_timeout_seconds \(5.0\) must exceed"):
+        OptimizedCacheConfig(**settings)
+    OptimizedCacheConfig(**settings, log_timeout_seconds=5.5)
+
+
 def test_settings_cannot_be_changed_afterwards() -> None:
     config = OptimizedCacheConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
