@@ -219,14 +219,13 @@ class OptimizedCacheConfig:
                 f" max_ttl_seconds ({self.max_ttl_seconds})"
             )
 
-        if self.invalidation_wait == "fleet" and self.log_address is not None:
-            # A host that is silent has to be waited for until it serves nothing it knew.
-            if self.max_staleness_seconds >= self.log_timeout_seconds:
-                raise ConfigError(
-                    'with invalidation_wait="fleet", log_timeout_seconds'
-                    f" ({self.log_timeout_seconds}) must exceed max_staleness_seconds"
-                    f" ({self.max_staleness_seconds}): a host that hangs is waited for that long"
-                )
+        waits_for_all = self.invalidation_wait == "fleet" and self.log_address is not None
+        if waits_for_all and self.max_staleness_seconds >= self.log_timeout_seconds:
+            raise ConfigError(
+                'with invalidation_wait="fleet", log_timeout_seconds'
+                f" ({self.log_timeout_seconds}) must exceed max_staleness_seconds"
+                f" ({self.max_staleness_seconds}): a host that hangs is waited for that long"
+            )
 
     @property
     def log_address(self) -> str | None:

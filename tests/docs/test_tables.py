@@ -16,6 +16,7 @@ from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
 from velro_cache.l2 import MemoryL2
 from velro_cache.manager import OptimizedCacheManager
+from velro_cache.prometheus.families import FAMILIES
 
 DOCS = ROOT / "docs"
 SETTINGS = table_with(DOCS / "configuration.md", "Field")
@@ -156,6 +157,21 @@ def test_page_of_statistics_lists_every_figure_between_processes_and_hosts(
     with OptimizedCacheManager(config, l2=MemoryL2()) as cache:
         shown = {row[f"Key of `{part}`"].strip("`") for row in _table_of(part)}
         assert shown == set(cache.get_stats()[part])
+
+
+def test_page_of_statistics_lists_every_metric() -> None:
+    shown = {row["Metric"].strip("`"): row["Label"] for row in _metrics()}
+    made = {
+        f"velro_cache_{family.name}" + ("_total" if family.kind == "counter" else ""): (
+            f"`{family.label}`" if family.label else "-"
+        )
+        for family in FAMILIES
+    }
+    assert shown == made
+
+
+def _metrics() -> list[dict[str, str]]:
+    return table_with(DOCS / "statistics.md", "Metric")
 
 
 def _table_of(part: str) -> list[dict[str, str]]:
