@@ -492,7 +492,10 @@ impl Inner {
             let_go(py, departed);
             hand = next;
             if hand.is_some() {
-                let_others_run();
+                // For so long that somebody who waits for the GIL wakes up in time to get it. Given
+                // up for a moment only, it would be taken back before, each time, for as long as
+                // there is something to sweep.
+                py.detach(|| std::thread::sleep(SWEEPER_RESTS));
             }
         }
     }
@@ -561,6 +564,9 @@ fn let_go(py: Python<'_>, departed: Vec<Left>) {
 fn bad_ttl(seconds: f64) -> PyErr {
     PyValueError::new_err(format!("ttl must be a number of seconds above 0, not {seconds}"))
 }
+
+/// Between two steps of a sweep; with what waking up takes on top.
+const SWEEPER_RESTS: Duration = Duration::from_micros(20);
 
 /// Gives the GIL up for a moment, in the middle of a walk over many entries.
 fn let_others_run() {
