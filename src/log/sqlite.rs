@@ -16,7 +16,6 @@ use super::options::check_name;
 use super::sql::{self, Cleaning, MOST_CLEANED, MOST_READ_BYTES, RETENTION};
 use super::{Appended, Batch, Entry, Heartbeat, Host, InvalidationLog, LogError, Poll, Sequence};
 use crate::{fork_gate, ofd_locks};
-use parking_lot::Mutex;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
     params,
@@ -25,8 +24,8 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 const TABLES: &str = include_str!("../../python/velro_cache/outbox/sqlite.sql");
@@ -172,7 +171,7 @@ impl SqliteLog {
     /// gate.
     fn file(&self) -> Result<Option<Arc<OpenFile>>, LogError> {
         let process = std::process::id();
-        let Some(mut files) = FILES.try_lock() else { return Ok(None) };
+        let Some(mut files) = try_lock(&FILES) else { return Ok(None) };
         let known = Identity::of(&self.path).and_then(|identity| {
             files.iter().find(|file| (file.process, file.identity) == (process, identity))
         });
@@ -221,7 +220,7 @@ impl SqliteLog {
     ) -> Result<T, Failure> {
         let _pass = fork_gate::pass();
         let file = self.file()?.ok_or(Failure::Busy)?;
-        let mut connection = file.connection.try_lock().ok_or(Failure::Busy)?;
+        let mut connection = try_lock(&file.connection).ok_or(Failure::Busy)?;
         connection.busy_timeout(LONGEST_INSIDE)?;
         match work(&mut connection, &file) {
             Err(Failure::NotThere) => {
@@ -395,6 +394,17 @@ impl InvalidationLog for SqliteLog {
             }
             Ok(hosts)
         })
+    }
+}
+
+/// The lock, if nobody has it. One of the standard library, for the reason that the queue of the
+/// publisher has.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(locked) => Some(locked),
+        // Whoever panicked left what SQLite itself keeps in order.
+        Err(TryLockError::Poisoned(locked)) => Some(locked.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 

@@ -3,14 +3,16 @@
 use super::errors::{
     ConfigError, InvalidationLogRefused, InvalidationLogUnavailable, NotAnInvalidationLog,
 };
+use crate::fork_gate;
 use crate::log::connect::connect;
 use crate::log::options::Options;
 use crate::log::{Heartbeat, InvalidationLog, LogError, Poll, Sequence};
-use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 impl From<LogError> for PyErr {
@@ -29,7 +31,7 @@ impl From<LogError> for PyErr {
 ///
 /// One connection, made at the first call and made anew after an error; calls of several threads
 /// take turns. Every call ends within its time limit, whatever the server does, and other Python
-/// threads run meanwhile.
+/// threads run meanwhile. A forked child has a connection of its own.
 ///
 /// Args:
 ///     url: Where it is: ``redis://``, ``rediss://`` or ``unix://``.
@@ -39,7 +41,68 @@ impl From<LogError> for PyErr {
 /// Raises:
 ///     ConfigError: The address or the time limit cannot be used.
 #[pyclass(name = "InvalidationLog", module = "velro_cache._engine", frozen)]
-pub(super) struct PyInvalidationLog(Mutex<Box<dyn InvalidationLog>>);
+pub(super) struct PyInvalidationLog {
+    url: String,
+    name: String,
+    timeout: Duration,
+    /// Locked for moments only, and inside the gate of forks: a child finds it at rest.
+    connected: Mutex<Arc<Connected>>,
+}
+
+/// A log as one process uses it.
+struct Connected {
+    process: u32,
+    /// Locked while a call is under way, which a fork does not wait for.
+    log: Mutex<Option<Box<dyn InvalidationLog>>>,
+}
+
+impl Connected {
+    fn new(url: &str, name: &str, timeout: Duration) -> PyResult<Arc<Self>> {
+        let log = connect(url, name, Options { timeout, ..Options::default() })?;
+        Ok(Arc::new(Self { process: std::process::id(), log: Mutex::new(Some(log)) }))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // Its end would be told to the server, which would take it for the parent's.
+            let log = self.log.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _parents = ManuallyDrop::new(log.take());
+        }
+    }
+}
+
+impl PyInvalidationLog {
+    /// The log as this process uses it.
+    fn connected(&self) -> PyResult<Arc<Connected>> {
+        let _pass = fork_gate::pass();
+        let mut connected = lock(&self.connected);
+        if connected.process != std::process::id() {
+            *connected = Connected::new(&self.url, &self.name, self.timeout)?;
+        }
+        Ok(Arc::clone(&connected))
+    }
+
+    /// Does something with it, while other Python threads run.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&mut dyn InvalidationLog) -> Result<T, LogError> + Send,
+    ) -> PyResult<T> {
+        let connected = self.connected()?;
+        let done = py.detach(|| lock(&connected.log).as_mut().map(|log| call(&mut **log)));
+        // It is taken out only where nobody has it any more.
+        done.unwrap_or_else(|| Err(LogError::Unreachable("it belongs to another process".into())))
+            .map_err(PyErr::from)
+    }
+}
+
+/// Locks of the standard library; see the queue of the publisher. Whoever panicked inside left a
+/// log that connects anew.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl fmt::Debug for PyInvalidationLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,8 +129,9 @@ impl PyInvalidationLog {
     #[new]
     #[pyo3(signature = (url, name, timeout_seconds = 5.0))]
     fn new(url: &str, name: &str, timeout_seconds: f64) -> PyResult<Self> {
-        let options = Options { timeout: seconds(timeout_seconds)?, ..Options::default() };
-        Ok(Self(Mutex::new(connect(url, name, options)?)))
+        let timeout = seconds(timeout_seconds)?;
+        let connected = Mutex::new(Connected::new(url, name, timeout)?);
+        Ok(Self { url: url.to_owned(), name: name.to_owned(), timeout, connected })
     }
 
     /// Read entries, after a heartbeat if there is a host.
@@ -103,7 +167,7 @@ impl PyInvalidationLog {
         let max_staleness = seconds(max_staleness_seconds)?;
         let heartbeat = host.map(|host| Heartbeat { host, generation, applied, max_staleness });
         let poll = Poll { after, max_entries, heartbeat };
-        let batch = py.detach(|| self.0.lock().poll(&poll))?;
+        let batch = self.call(py, |log| log.poll(&poll))?;
         let entries = batch.entries.into_iter();
         Ok(LogBatch {
             generation: batch.generation,
@@ -126,7 +190,7 @@ impl PyInvalidationLog {
     #[pyo3(name = "wait")]
     fn wait_for_entry(&self, py: Python<'_>, after: Sequence, seconds: f64) -> PyResult<()> {
         let at_most = self::seconds(seconds)?;
-        Ok(py.detach(|| self.0.lock().wait(after, at_most))?)
+        self.call(py, |log| log.wait(after, at_most))
     }
 
     /// Append an entry; it is acknowledged when this returns.
@@ -141,7 +205,7 @@ impl PyInvalidationLog {
     ///     InvalidationLogError: One of its kinds. The entry may be there all the same.
     ///     ConfigError: The body is too long.
     fn append(&self, py: Python<'_>, body: &[u8]) -> PyResult<(String, Sequence)> {
-        let appended = py.detach(|| self.0.lock().append(body))?;
+        let appended = self.call(py, |log| log.append(body))?;
         Ok((appended.generation, appended.sequence))
     }
 
@@ -153,7 +217,7 @@ impl PyInvalidationLog {
     /// Raises:
     ///     InvalidationLogError: One of its kinds.
     fn hosts(&self, py: Python<'_>) -> PyResult<Vec<(String, String, Sequence)>> {
-        let hosts = py.detach(|| self.0.lock().hosts())?;
+        let hosts = self.call(py, |log| log.hosts())?;
         Ok(hosts.into_iter().map(|host| (host.name, host.generation, host.applied)).collect())
     }
 }

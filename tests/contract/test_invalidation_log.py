@@ -14,6 +14,7 @@ import pytest
 from log_under_test import KINDS, LogUnderTest, needs
 
 from callers import InThread
+from processes import output_of
 from services.redis import until
 from velro_cache._engine import InvalidationLog, LogBatch
 from velro_cache.exceptions import (
@@ -515,3 +516,28 @@ class TestSettings:
     def test_a_name_must_be_one(self, under_test: LogUnderTest, name: str) -> None:
         with pytest.raises(ConfigError, match="name"):
             InvalidationLog(under_test.url, name)
+
+
+def test_a_forked_child_has_a_connection_of_its_own(under_test: LogUnderTest) -> None:
+    program = f"""
+        from velro_cache._engine import InvalidationLog
+
+        log = InvalidationLog({under_test.url!r}, {under_test.name!r}, timeout_seconds=20)
+        numbers = [log.append(b"x")[1]]
+        waiting = threading.Event()
+
+        def wait():
+            waiting.set()
+            log.wait(99, 1)
+
+        # A child that neither uses it nor knows of it ends it for nobody.
+        in_child(lambda: globals().pop("log") and None)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        waiting.wait()
+        numbers.append(int(in_child(lambda: log.append(b"x")[1])))
+        thread.join()
+        numbers.append(log.append(b"x")[1])
+        print(numbers, len(log.poll().entries))
+        """
+    assert output_of(program) == "[1, 2, 3] 3"

@@ -434,3 +434,44 @@ def test_an_entry_whose_loader_began_in_the_parent_is_not_stored_in_a_child() ->
         )
         == "ok"
     )
+
+
+def test_a_child_is_not_locked_out_of_a_log_by_a_call_of_its_parents_thread() -> None:
+    # A server that takes connections and says nothing: whoever it has taken is in the middle of
+    # a call.
+    assert (
+        output_of(
+            """
+            import socket
+            from velro_cache._engine import InvalidationLog
+            from velro_cache.exceptions import InvalidationLogUnavailable
+
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                address = f"redis://127.0.0.1:{server.getsockname()[1]}"
+                log = InvalidationLog(address, "fork", timeout_seconds=2)
+
+                def call():
+                    try:
+                        log.append(b"x")
+                    except InvalidationLogUnavailable:
+                        pass
+
+                thread = threading.Thread(target=call)
+                thread.start()
+                connection, _ = server.accept()
+
+                def child():
+                    try:
+                        return log.append(b"x")
+                    except InvalidationLogUnavailable:
+                        return "unavailable"
+
+                answer = in_child(child)
+                assert answer == repr("unavailable"), answer
+                thread.join()
+                connection.close()
+            print("ok")
+            """
+        )
+        == "ok"
+    )
