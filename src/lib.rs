@@ -15,4 +15,5 @@ pub mod log;
 mod ofd_locks;
 #[cfg(feature = "python")]
 mod python;
+mod suspension;
 mod sync;

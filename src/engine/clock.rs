@@ -4,6 +4,7 @@
 //! a precise reading costs as much as a whole lookup. [`Clock::deadline`] takes one tick off, so
 //! an entry can expire a tick early and never late.
 
+use crate::suspension;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,21 +30,30 @@ pub enum Clock {
 
 /// A clock moved by hand. Starts at zero.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    /// Suspensions besides those of the machine.
+    suspended: AtomicU64,
+}
 
 impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         let millis = millis(by);
         // Stops at the end of time instead of starting over.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+        let _ = self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
             Some(now.saturating_add(millis))
         });
     }
 
     /// The time it shows.
     pub fn now(&self) -> Millis {
-        self.0.load(Ordering::Relaxed)
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Lets time pass that the clock does not show, as while a machine is suspended.
+    pub fn suspend(&self, time: Duration) {
+        self.suspended.fetch_add(millis(time), Ordering::Relaxed);
     }
 }
 
@@ -55,6 +65,17 @@ impl Clock {
         match self {
             Self::System => system::now(),
             Self::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// For how long the machine has been suspended, which the clock does not show; to be read
+    /// *before* the time.
+    #[must_use]
+    pub fn suspended(&self) -> Millis {
+        let machine = suspension::so_far();
+        match self {
+            Self::System => machine,
+            Self::Manual(clock) => machine.saturating_add(clock.suspended.load(Ordering::Relaxed)),
         }
     }
 

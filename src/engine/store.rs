@@ -13,7 +13,7 @@ use super::stored_key::StoredKey;
 use super::{ids, keys};
 use crate::invalidation::pattern::Pattern;
 use crate::invalidation::slots::SlotList;
-use crate::invalidation::{InvalidationTable, Slot, Stamp};
+use crate::invalidation::{Covered, InvalidationTable, Slot, Stamp};
 use crate::sync::{RawMutex, ShardGuard, ShardMutex};
 use foldhash::fast::RandomState;
 use lock_api::RawMutexTimed;
@@ -471,6 +471,15 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// Removes one key and keeps loads of it that are under way from storing it. Returns
     /// whether it could still have been served, and its value.
     pub fn delete(&self, key: &[u8]) -> (bool, Option<Departed<V, K>>) {
+        self.delete_telling(key, InvalidationTable::invalidate)
+    }
+
+    /// The same; the table is told by the caller.
+    pub fn delete_telling(
+        &self,
+        key: &[u8],
+        tell: impl FnOnce(&InvalidationTable, &Covered<'_>),
+    ) -> (bool, Option<Departed<V, K>>) {
         let hash = self.hash(key);
         let mut shard = self.shard(hash).lock();
         // Counted before the slot is raised: afterwards the row is invalid in any case.
@@ -478,7 +487,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         drop(shard);
         let mut names = Names::new();
         names.add_key(key);
-        names.with_covered(|covered| self.table.invalidate(covered));
+        names.with_covered(|covered| tell(&self.table, covered));
         deleted
     }
 
@@ -486,12 +495,21 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// in the same time however many entries that are; then a bounded number of rows is looked at,
     /// to count what was dropped and give its memory back.
     pub fn invalidate(&self, names: &Names) -> Invalidated<V, K> {
+        self.invalidate_telling(names, InvalidationTable::invalidate)
+    }
+
+    /// The same; the table is told by the caller.
+    pub fn invalidate_telling(
+        &self,
+        names: &Names,
+        tell: impl FnOnce(&InvalidationTable, &Covered<'_>),
+    ) -> Invalidated<V, K> {
+        let live_before = self.table.now();
+        names.with_covered(|covered| tell(&self.table, covered));
         if names.is_everything() {
-            let (live, departed) = self.clear();
+            let (live, departed) = self.empty();
             return Invalidated { live, departed, unfinished: false };
         }
-        let live_before = self.table.now();
-        names.with_covered(|covered| self.table.invalidate(covered));
         // What was valid just before and is not named is valid still, unless somebody else
         // invalidated something meanwhile.
         let valid_at = Some(self.table.now()).filter(|&at| at == live_before + ADVANCES);

@@ -9,8 +9,7 @@
 //! * A **generation** is one life of the log; entries of two of them cannot be compared. Each one
 //!   that is adopted gets a new **epoch** here, which is part of every position, and raises the
 //!   floor. So does a gap.
-//! * The **lease** is the time up to which this host knows of everything: that at which a question
-//!   was *sent* whose answer was then applied to its end.
+//! * The **lease** says up to when this host knows of everything; see [`super::lease`].
 //!
 //! # Values of other hosts
 //!
@@ -23,8 +22,12 @@
 //!
 //! For invalidations of this host that the log has not acknowledged yet there is no position.
 //! They are counted as *pending* at each slot, from before the clock advances until this table has
-//! applied the entry that the log has made of them.
+//! applied the entry that the log has made of them. The file of a table may be taken away at any
+//! time: then what was pending in one table never ends in another, where it would take away
+//! somebody else's; and a note is written together with the invalidation, see
+//! [`InvalidationTable::revoke`].
 
+use super::lease::{EPOCH_IN_LEASE, lease_in};
 use super::memory::Words;
 use super::slots::{Slot, fingerprint};
 use super::table::{Covered, InvalidationTable, raise};
@@ -36,7 +39,7 @@ use crate::sync::Ordering;
 /// A place in the log, comparable with others of this table. Above, the epoch of its generation;
 /// below, the number of the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(u64);
+pub struct Position(pub(super) u64);
 
 const SEQUENCE_BITS: u32 = 40;
 
@@ -76,6 +79,8 @@ pub struct Known {
     pub position: Position,
     /// Number for the generation, the same on all hosts; 0: none yet.
     pub generation: u64,
+    /// Which table says so; see [`InvalidationTable::identity`].
+    pub table: u64,
 }
 
 /// The number for a generation.
@@ -88,19 +93,7 @@ impl InvalidationTable {
     /// What of the log was applied here.
     #[must_use]
     pub fn known(&self) -> Known {
-        let words = self.memory.words();
-        loop {
-            let position = Position(words.head(POSITION).load(Ordering::Acquire));
-            let generation = match position.epoch() {
-                0 => 0,
-                epoch => words.head(cell_of(epoch)).load(Ordering::Acquire),
-            };
-            // Unless so many generations came meanwhile that the word means another one.
-            let again = Position(words.head(POSITION).load(Ordering::Acquire));
-            if again.epoch() == position.epoch() {
-                return Known { position, generation };
-            }
-        }
+        known_in(&self.memory.words())
     }
 
     /// Begins a generation, or begins anew after a gap: nothing from before is believed, here or
@@ -114,7 +107,7 @@ impl InvalidationTable {
             if now.epoch() != seen.epoch() || now.epoch() >= MOST_EPOCHS {
                 return false;
             }
-            let first = Position::new(now.epoch() + 1, start);
+            let first = Position::new(next_epoch(words, now), start);
             // As with slots: before the clock advances.
             words.head(BUS_FLOOR).fetch_max(first.0, Ordering::AcqRel);
             raise(words, &Covered { all: true, ..Covered::default() });
@@ -146,48 +139,26 @@ impl InvalidationTable {
         true
     }
 
-    /// Notes that this host knows of everything that was acknowledged up to `now_millis`, having
-    /// applied everything up to `upto`: the time at which the question was sent. Does nothing if
-    /// the log began anew since.
-    pub fn renew_lease(&self, upto: Position, now_millis: u64) {
+    /// Notes something as pending that this table was told before; for what is told now, see
+    /// [`Self::revoke`]. Does nothing if another table is used by now. Returns whether it is noted.
+    #[must_use = "what is pending has to end"]
+    pub fn begin_pending(&self, what: &Covered<'_>, told: u64) -> bool {
         let words = self.memory.words();
-        let position = Position(words.head(POSITION).load(Ordering::Acquire));
-        if position.epoch() == upto.epoch() && position >= upto {
-            words.head(LEASE).fetch_max(lease_word(upto, now_millis), Ordering::AcqRel);
+        let is_the_same = words.identity() == told;
+        if is_the_same {
+            note_pending(&words, what);
         }
+        is_the_same
     }
 
-    /// The time up to which this host knows of everything; `None`: it never did.
-    #[must_use]
-    pub fn lease(&self) -> Option<u64> {
-        let word = self.memory.words().head(LEASE).load(Ordering::Acquire);
-        (word >> EPOCH_IN_LEASE_BITS).checked_sub(1)
-    }
-
-    /// Whether this host knows of everything up to so many milliseconds ago.
-    #[inline]
-    #[must_use]
-    pub fn holds_lease(&self, now_millis: u64, max_staleness_millis: u64) -> bool {
-        let lease = self.memory.words().head(LEASE).load(Ordering::Acquire) >> EPOCH_IN_LEASE_BITS;
-        lease != 0 && now_millis < lease.saturating_add(max_staleness_millis)
-    }
-
-    /// Before an invalidation by this host is written into the table: there will be a position
-    /// for it, which is not known yet.
-    pub fn begin_pending(&self, what: &Covered<'_>) {
+    /// The log has acknowledged an invalidation of this host, which this table was told before it
+    /// was appended. Another one may never have been told, and has to learn it from the log.
+    pub fn note_own(&self, generation: u64, sequence: u64, told: u64) {
         let words = self.memory.words();
-        for_each_pending(&words, what, |word| {
-            word.fetch_add(1, Ordering::AcqRel);
-        });
-    }
-
-    /// The log has acknowledged an invalidation of this host, which was written into the table
-    /// before it was appended.
-    pub fn note_own(&self, generation: u64, sequence: u64) {
-        let known = self.known();
-        if known.generation == generation && sequence <= MOST_ENTRIES {
+        let known = known_in(&words);
+        if known.table == told && known.generation == generation && sequence <= MOST_ENTRIES {
             let at = known.position.at(sequence);
-            self.memory.words().head(own_cell_of(at)).store(at.0, Ordering::Release);
+            words.head(own_cell_of(at)).store(at.0, Ordering::Release);
         }
     }
 
@@ -195,16 +166,20 @@ impl InvalidationTable {
     /// leases, or has begun anew since.
     #[must_use]
     pub fn has_applied(&self, generation: u64, sequence: u64, acknowledged_at: u64) -> bool {
-        let known = self.known();
+        let words = self.memory.words();
+        let known = known_in(&words);
         let is_applied = known.generation == generation && known.position.sequence() >= sequence;
         // Whoever asked after the acknowledgement, and applied the whole answer, has it.
-        is_applied || self.lease().is_some_and(|lease| lease > acknowledged_at)
+        is_applied || lease_in(&words).is_some_and(|lease| lease > acknowledged_at)
     }
 
-    /// What [`Self::begin_pending`] began is over: the position is in the table, or something else
-    /// that is pending covers it.
-    pub fn end_pending(&self, what: &Covered<'_>) {
+    /// What is pending in this table is over: the position is in it, or something else that is
+    /// pending covers it. Does nothing if another table is used by now.
+    pub fn end_pending(&self, what: &Covered<'_>, noted_in: u64) {
         let words = self.memory.words();
+        if words.identity() != noted_in {
+            return;
+        }
         for_each_pending(&words, what, |word| {
             let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         });
@@ -222,7 +197,7 @@ impl InvalidationTable {
             || !slots.iter().all(|&slot| {
                 words.pending(slot).is_some_and(|word| word.load(Ordering::Acquire) == 0)
             });
-        let known = self.known();
+        let known = known_in(&words);
         if is_pending
             || known.generation == 0
             || known.generation != generation
@@ -240,15 +215,29 @@ impl InvalidationTable {
     }
 }
 
-/// The word of a lease: above, the time plus one; below, what fits of the epoch in which it was
-/// got.
-const EPOCH_IN_LEASE_BITS: u32 = 16;
-const EPOCH_IN_LEASE: u64 = (1 << EPOCH_IN_LEASE_BITS) - 1;
-
-fn lease_word(upto: Position, now_millis: u64) -> u64 {
-    let time = now_millis.saturating_add(1).min(u64::MAX >> EPOCH_IN_LEASE_BITS);
-    time << EPOCH_IN_LEASE_BITS | upto.epoch() & EPOCH_IN_LEASE
+fn known_in(words: &impl Words) -> Known {
+    loop {
+        let position = Position(words.head(POSITION).load(Ordering::Acquire));
+        let generation = match position.epoch() {
+            0 => 0,
+            epoch => words.head(cell_of(epoch)).load(Ordering::Acquire),
+        };
+        // Unless so many generations came meanwhile that the word means another one.
+        let again = Position(words.head(POSITION).load(Ordering::Acquire));
+        if again.epoch() == position.epoch() {
+            return Known { position, generation, table: words.identity() };
+        }
+    }
 }
+
+/// Tables begin with different epochs, so that an answer to what was asked for one that was taken
+/// away meanwhile is not applied to the next.
+fn next_epoch(words: &impl Words, now: Position) -> u64 {
+    let first = words.identity() % MOST_FIRST_EPOCHS;
+    if now.epoch() == 0 { first + 1 } else { now.epoch() + 1 }
+}
+
+const MOST_FIRST_EPOCHS: u64 = 1 << 16;
 
 fn cell_of(epoch: u64) -> usize {
     GENERATIONS + (epoch % GENERATIONS_KEPT as u64) as usize
@@ -268,6 +257,13 @@ fn mark(words: &impl Words, at: Position, what: &Covered<'_>) {
     if what.all || !what.patterns.is_empty() {
         words.head(BUS_FLOOR).fetch_max(at.0, Ordering::AcqRel);
     }
+}
+
+/// Notes that an entry of the log is to come, before the clock advances for what it is about.
+pub(super) fn note_pending(words: &impl Words, what: &Covered<'_>) {
+    for_each_pending(words, what, |word| {
+        word.fetch_add(1, Ordering::AcqRel);
+    });
 }
 
 fn for_each_pending(
@@ -370,10 +366,10 @@ mod tests {
     #[test]
     fn own_invalidations_keep_values_out_until_they_have_a_position() {
         let (table, known) = adopted();
-        table.begin_pending(&ONE);
-        table.invalidate(&ONE);
+        let told = table.revoke(&ONE);
+        assert_eq!(told, table.identity());
         assert!(!table.admits(&[SLOT], 1, 10));
-        table.note_own(1, 11);
+        table.note_own(1, 11, told);
         assert!(!table.has_applied(1, 11, 500));
         assert!(!table.admits(&[SLOT], 1, 10));
         // What was done already is not done again.
@@ -381,20 +377,8 @@ mod tests {
         assert!(table.apply(known.position.at(11), &ONE));
         assert!(table.is_current(stamp, &[SLOT]));
         assert!(table.has_applied(1, 11, 500));
-        table.end_pending(&ONE);
+        table.end_pending(&ONE, told);
         assert!(!table.admits(&[SLOT], 1, 10));
         assert!(table.admits(&[SLOT], 1, 11));
-    }
-
-    #[test]
-    fn a_lease_is_the_newest_question_whose_answer_was_applied() {
-        let (table, known) = adopted();
-        table.renew_lease(known.position, 500);
-        table.renew_lease(known.position, 400);
-        assert_eq!(table.lease(), Some(500));
-        assert!(table.holds_lease(1_500, 1_000));
-        assert!(!table.holds_lease(1_501, 1_000));
-        table.renew_lease(known.position.at(11), 900);
-        assert_eq!(table.lease(), Some(500), "its answer was not applied to the end");
     }
 }

@@ -7,12 +7,16 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The words before the slots.
 pub(super) type Head = [AtomicU64; HEAD_WORDS];
 
 /// One word for each slot.
 pub(super) type Slots = [AtomicU64; SLOT_COUNT as usize];
+
+/// Head, slots, and for those with a log what goes with each slot: its number, what is pending.
+pub(super) type Parts<'a> = (&'a Head, &'a Slots, Option<(&'a Slots, &'a Slots)>);
 
 /// Bytes of a table.
 pub(super) const fn bytes_of_table(has_bus: bool) -> usize {
@@ -64,7 +68,8 @@ impl Mapping {
 pub(super) struct Exchangeable {
     current: AtomicPtr<AtomicU64>,
     has_bus: bool,
-    all: parking_lot::Mutex<Vec<Mapping>>,
+    /// With a lock of the standard library: a forked child can use it though others waited for it.
+    all: Mutex<Vec<Mapping>>,
 }
 
 impl Exchangeable {
@@ -72,7 +77,7 @@ impl Exchangeable {
         Self {
             current: AtomicPtr::new(mapping.start()),
             has_bus: mapping.has_bus,
-            all: parking_lot::Mutex::new(vec![mapping]),
+            all: Mutex::new(vec![mapping]),
         }
     }
 
@@ -82,7 +87,7 @@ impl Exchangeable {
         if mapping.has_bus != self.has_bus {
             return false;
         }
-        let mut all = self.all.lock();
+        let mut all = self.lock();
         let start = mapping.start();
         all.push(mapping);
         // Release: what was written to the new one is seen by whoever uses it.
@@ -105,33 +110,46 @@ impl Exchangeable {
 
     /// All parts of one mapping.
     #[inline]
-    pub(super) fn parts(&self) -> (&Head, &Slots, Option<(&Slots, &Slots)>) {
-        let start = self.start();
-        // SAFETY: as in `head`; the slots follow the head, and both are within every mapping.
-        let (head, slots) = unsafe { (&*start.cast(), &*start.add(HEAD_WORDS).cast()) };
-        let bus = self.has_bus.then(|| {
-            // SAFETY: mappings with these words are longer by twice as many as there are slots;
-            // none without is ever put among them.
-            unsafe {
-                let bus = start.add(WORDS);
-                (&*bus.cast(), &*bus.add(SLOT_COUNT as usize).cast())
-            }
-        });
-        (head, slots, bus)
+    pub(super) fn parts(&self) -> Parts<'_> {
+        // SAFETY: points to a mapping in `all`, which lives as long as `self`; none of another kind
+        // is ever put among them.
+        unsafe { parts(self.start(), self.has_bus) }
     }
 
     /// Shows all mappings that were ever used, the newest last.
     pub(super) fn with_all<R>(&self, look: impl FnOnce(&[Mapping]) -> R) -> R {
-        look(&self.all.lock())
+        look(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Mapping>> {
+        // Whoever panicked left them as they were before or after a change.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Mapping {
-    /// The slots of this very mapping.
-    pub(super) fn slots(&self) -> &Slots {
-        // SAFETY: as in `head`; the slots follow the head.
-        unsafe { &*self.start().add(HEAD_WORDS).cast() }
+    /// All parts of this very mapping.
+    pub(super) fn parts(&self) -> Parts<'_> {
+        // SAFETY: it is of this kind, and lives as long as `self`.
+        unsafe { parts(self.start(), self.has_bus) }
     }
+}
+
+/// # Safety
+/// A mapping of this kind begins here, and lives as long as what is returned.
+#[inline]
+unsafe fn parts<'a>(start: *mut AtomicU64, has_bus: bool) -> Parts<'a> {
+    // SAFETY: the slots follow the head, and both are within every mapping; otherwise as in
+    // `Mapping::head`.
+    let (head, slots) = unsafe { (&*start.cast(), &*start.add(HEAD_WORDS).cast()) };
+    let bus = has_bus.then(|| {
+        // SAFETY: mappings with these words are longer by twice as many as there are slots.
+        unsafe {
+            let bus = start.add(WORDS);
+            (&*bus.cast(), &*bus.add(SLOT_COUNT as usize).cast())
+        }
+    });
+    (head, slots, bus)
 }
 
 #[cfg(test)]

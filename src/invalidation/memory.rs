@@ -21,6 +21,18 @@ pub(super) trait Words {
     fn bus(&self, slot: Slot) -> Option<&AtomicU64>;
     /// Invalidations of a slot that the log has not acknowledged yet.
     fn pending(&self, slot: Slot) -> Option<&AtomicU64>;
+    /// Tells the table they belong to from every other.
+    fn identity(&self) -> u64;
+    /// Milliseconds for which the machine had been suspended when they were made.
+    fn suspended_before(&self) -> u64;
+}
+
+/// Where something was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    start: usize,
+    /// In which table.
+    pub(super) identity: u64,
 }
 
 impl<W: Words> super::pattern_ring::Ring for W {
@@ -31,12 +43,14 @@ impl<W: Words> super::pattern_ring::Ring for W {
 
 #[cfg(not(any(loom, shuttle)))]
 mod mapped {
-    use super::super::mapping::{Exchangeable, Head, Mapping, Slots};
+    use super::super::mapping::{Exchangeable, Head, Mapping, Parts, Slots};
     use super::super::table_file::{FileId, SharedTable, TableError, TableFile};
     use super::super::words::{
-        AT_IDENTITY, AT_MAGIC, AT_RETIRED, AT_VERSION, CLOCK, FLOOR, MAGIC, NO_CLOCK, VERSION,
+        AT_IDENTITY, AT_MAGIC, AT_RETIRED, AT_SUSPENDED, AT_VERSION, CLOCK, FLOOR, MAGIC, NO_CLOCK,
+        VERSION,
     };
-    use super::{Slot, Words};
+    use super::{Place, Slot, Words};
+    use crate::suspension;
     use crate::sync::{AtomicU64, Mutex, Ordering};
     use std::io;
     use std::path::Path;
@@ -97,6 +111,7 @@ mod mapped {
             let mapping = Mapping::private(has_bus)?;
             mapping.head()[CLOCK].store(1, Ordering::Release);
             mapping.head()[AT_IDENTITY].store(random()?, Ordering::Release);
+            mapping.head()[AT_SUSPENDED].store(suspension::so_far(), Ordering::Release);
             Ok(Self { words: Exchangeable::new(mapping), home: None, alone: Mutex::new(()) })
         }
 
@@ -115,42 +130,36 @@ mod mapped {
 
         #[inline]
         pub(in super::super) fn words(&self) -> MappedWords<'_> {
-            let (head, slots, bus) = self.words.parts();
-            MappedWords { head, slots, bus }
+            MappedWords::new(self.words.parts())
         }
 
         /// Writes to the words in use, and to those that were: somebody may not yet have noticed
         /// that they were replaced.
         ///
         /// Returns where the words in use lie, for [`Self::confirm`].
-        pub(in super::super) fn write(&self, write: impl Fn(&MappedWords<'_>)) -> usize {
+        pub(in super::super) fn write(&self, write: impl Fn(&MappedWords<'_>)) -> Place {
             if self.home.is_none() {
                 write(&self.words());
-                return 0;
+                return self.place();
             }
             // They are not exchanged meanwhile.
             self.words.with_all(|all| {
                 if let Some((_, former)) = all.split_last() {
-                    for mapping in former {
-                        write(&MappedWords {
-                            head: mapping.head(),
-                            slots: mapping.slots(),
-                            bus: None,
-                        });
-                    }
+                    former.iter().for_each(|one| write(&MappedWords::new(one.parts())));
                 }
                 write(&self.words());
                 self.place()
             })
         }
 
-        fn place(&self) -> usize {
-            std::ptr::from_ref(self.head()).addr()
+        fn place(&self) -> Place {
+            let words = self.words();
+            Place { start: std::ptr::from_ref(words.head).addr(), identity: words.identity() }
         }
 
         /// Whether the words that were written are those that other processes find. If not, others
         /// are used from now on, and what was written must be written again. One system call.
-        pub(in super::super) fn confirm(&self, written: usize) -> bool {
+        pub(in super::super) fn confirm(&self, written: Place) -> bool {
             let Some(home) = &self.home else { return true };
             let mut mapped = home.mapped.lock();
             if mapped.is_some_and(|mapped| home.file.is(mapped.id)) {
@@ -284,6 +293,13 @@ mod mapped {
         bus: Option<(&'a Slots, &'a Slots)>,
     }
 
+    impl<'a> MappedWords<'a> {
+        #[inline]
+        fn new((head, slots, bus): Parts<'a>) -> Self {
+            Self { head, slots, bus }
+        }
+    }
+
     impl Words for MappedWords<'_> {
         #[inline(always)]
         fn head(&self, at: usize) -> &AtomicU64 {
@@ -302,13 +318,21 @@ mod mapped {
         fn pending(&self, slot: Slot) -> Option<&AtomicU64> {
             self.bus?.1.get(slot as usize)
         }
+
+        fn identity(&self) -> u64 {
+            self.head[AT_IDENTITY].load(Ordering::Relaxed)
+        }
+
+        fn suspended_before(&self) -> u64 {
+            self.head[AT_SUSPENDED].load(Ordering::Relaxed)
+        }
     }
 }
 
 #[cfg(any(loom, shuttle))]
 mod modelled {
     use super::super::words::{CLOCK, HEAD_WORDS};
-    use super::{Slot, Words};
+    use super::{Place, Slot, Words};
     use crate::sync::{AtomicU64, Mutex, Ordering, Slots, slots, words};
 
     /// Few words: a checker keeps a history of each, and makes them anew for every order it tries.
@@ -339,12 +363,12 @@ mod modelled {
             ModelledWords(self)
         }
 
-        pub(in super::super) fn write(&self, write: impl Fn(&ModelledWords<'_>)) -> usize {
+        pub(in super::super) fn write(&self, write: impl Fn(&ModelledWords<'_>)) -> Place {
             write(&self.words());
-            0
+            Place { start: 0, identity: 0 }
         }
 
-        pub(in super::super) fn confirm(&self, _: usize) -> bool {
+        pub(in super::super) fn confirm(&self, _: Place) -> bool {
             true
         }
 
@@ -375,6 +399,14 @@ mod modelled {
 
         fn pending(&self, slot: Slot) -> Option<&AtomicU64> {
             self.0.pending.get(slot as usize)
+        }
+
+        fn identity(&self) -> u64 {
+            0
+        }
+
+        fn suspended_before(&self) -> u64 {
+            0
         }
     }
 }

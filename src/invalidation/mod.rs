@@ -15,7 +15,7 @@
 //!
 //! * [`slots`] — which slots a key, a prefix or a tag stands for;
 //! * [`table`] — the clock, the floor and the slots themselves;
-//! * [`bus`] — what a table knows of the invalidations of other hosts, and until when;
+//! * [`bus`] — what a table knows of the invalidations of other hosts; [`lease`] — until when;
 //! * [`pattern`] — wildcards in the syntax of Python's `fnmatch`;
 //! * `pattern_ring` — the last few of them, for all to see;
 //! * `words` — what lies where in a table; `memory` — where it lies; `mapping` — in memory that
@@ -23,6 +23,7 @@
 //!   is still there.
 
 pub mod bus;
+pub mod lease;
 #[cfg(not(any(loom, shuttle)))]
 mod mapping;
 mod memory;

@@ -12,11 +12,14 @@
 //! gets a stamp of at least `n`; the change it must see was committed before the invalidation
 //! was called, so it does see it.
 
+use super::bus::note_pending;
 use super::memory::{Memory, Words};
 use super::pattern_ring::{self, Pushed};
 use super::slots::Slot;
 use super::words::{CLOCK, FLOOR, NO_CLOCK};
 use crate::sync::Ordering;
+use smallvec::SmallVec;
+use std::cell::RefCell;
 #[cfg(not(any(loom, shuttle)))]
 pub use {
     super::memory::Sharing,
@@ -192,10 +195,32 @@ impl InvalidationTable {
 
     /// Invalidates several things at once.
     pub fn invalidate(&self, what: &Covered<'_>) {
-        for _ in 0..MOST_REPLACED {
-            let written = self.memory.write(|words| raise(words, what));
-            if self.memory.confirm(written) {
-                return;
+        self.tell(what, false);
+    }
+
+    /// The same, of which others will hear through the log: until then it is noted as pending, in
+    /// the very table that is told. Returns which one that is, see [`Self::identity`].
+    #[must_use = "what is pending has to end, in that table"]
+    pub fn revoke(&self, what: &Covered<'_>) -> u64 {
+        self.tell(what, true)
+    }
+
+    fn tell(&self, what: &Covered<'_>, is_pending: bool) -> u64 {
+        // Once in each table, however often that is told: it ends once.
+        let noted = RefCell::new(SmallVec::<[u64; 2]>::new());
+        let mut attempts = 0;
+        loop {
+            let written = self.memory.write(|words| {
+                let mut noted = noted.borrow_mut();
+                if is_pending && !noted.contains(&words.identity()) {
+                    noted.push(words.identity());
+                    note_pending(words, what);
+                }
+                raise(words, what);
+            });
+            attempts += 1;
+            if self.memory.confirm(written) || attempts == MOST_REPLACED {
+                return written.identity;
             }
         }
     }

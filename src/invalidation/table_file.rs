@@ -12,8 +12,8 @@
 
 use super::mapping::{Mapping, bytes_of_table};
 use super::words::{
-    AT_BOOT, AT_IDENTITY, AT_LOG, AT_MAGIC, AT_RETIRED, AT_SIZE, AT_VERSION, CLOCK, FLOOR, MAGIC,
-    VERSION, size_word,
+    AT_BOOT, AT_IDENTITY, AT_LOG, AT_MAGIC, AT_RETIRED, AT_SIZE, AT_SUSPENDED, AT_VERSION, CLOCK,
+    FLOOR, MAGIC, VERSION, size_word,
 };
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -357,6 +357,7 @@ impl TableFile {
             (AT_VERSION, VERSION),
             (AT_SIZE, size_word(self.has_bus())),
             (AT_BOOT, self.boot),
+            (AT_SUSPENDED, crate::suspension::so_far()),
             (AT_IDENTITY, u64::from_le_bytes(identity)),
             (AT_LOG, self.log),
             (CLOCK, start),

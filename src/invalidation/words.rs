@@ -9,7 +9,7 @@
 use super::slots::{HASH_VERSION, SLOT_COUNT};
 
 /// Names the order of the words.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
 
 /// First word of every table: "velrotbl".
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"velrotbl");
@@ -24,6 +24,9 @@ pub(super) const AT_VERSION: usize = 1;
 pub(super) const AT_SIZE: usize = 2;
 /// In which life of the machine its clock began.
 pub(super) const AT_BOOT: usize = 3;
+/// Milliseconds for which the machine had been suspended when it was made.
+#[cfg(not(any(loom, shuttle)))]
+pub(super) const AT_SUSPENDED: usize = 4;
 /// Drawn at random.
 pub(super) const AT_IDENTITY: usize = 5;
 /// Names the log its users must have in common; 0 for none.
@@ -43,10 +46,12 @@ pub(super) const CLOCK: usize = USED;
 pub(super) const FLOOR: usize = CLOCK + LINE;
 /// Milliseconds, plus one, up to which this host knows of everything in the log; 0: never did.
 pub(super) const LEASE: usize = FLOOR + LINE;
+/// Milliseconds for which the machine was suspended since the table was made.
+pub(super) const SUSPENDED: usize = LEASE + 1;
 
 // Between hosts; see `bus`.
 /// What of the log was applied here.
-pub(super) const POSITION: usize = LEASE + LINE;
+pub(super) const POSITION: usize = LEASE + if cfg!(loom) { 2 } else { LINE };
 /// Values loaded before this position are not believed.
 pub(super) const BUS_FLOOR: usize = POSITION + 1;
 /// Invalidations of everything or by wildcards that the log has not acknowledged yet.

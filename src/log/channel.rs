@@ -6,19 +6,18 @@ use super::{Batch, Event, InvalidationLog, LogError};
 use crate::engine::Names;
 use crate::engine::clock::{Clock, Millis, millis};
 use crate::invalidation::InvalidationTable;
-use parking_lot::Mutex;
 use serde::Serialize;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How a table is connected with a log.
 #[derive(Debug, Clone)]
 pub struct ChannelSettings {
-    /// Name of this host, the same for all processes that share the table.
-    pub host: String,
+    /// Name of this machine; those that share a table are one host.
+    pub machine: String,
     /// So long after the last news may permissive entries be served.
     pub max_staleness: Duration,
     /// Whether values of other hosts are used, so that old entries of the log matter.
@@ -73,13 +72,13 @@ pub struct Report {
 }
 
 /// What the threads have in common.
+///
+/// With the locks of the standard library, for the reason that [`Outbox`] has.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) table: Arc<InvalidationTable>,
-    /// Which table that was at first; its file may be taken away.
-    identity: u64,
     pub(super) clock: Clock,
-    pub(super) host: String,
+    machine: String,
     pub(super) max_staleness: Duration,
     pub(super) replays: bool,
     pub(super) figures: Figures,
@@ -107,7 +106,7 @@ impl State {
 
     /// Whether there is still time to publish.
     pub(super) fn may_publish(&self) -> bool {
-        let in_time = || self.stopped_at.lock().is_none_or(|at| at.elapsed() < self.linger);
+        let in_time = || lock(&self.stopped_at).is_none_or(|at| at.elapsed() < self.linger);
         !self.is_stopped() || (self.outbox.waiting() > 0 && in_time())
     }
 
@@ -117,12 +116,20 @@ impl State {
 
     pub(super) fn note_answer(&self, batch: &Batch) {
         self.figures.last_seen.store(batch.last, Ordering::Relaxed);
-        *self.last_error.lock() = None;
+        *lock(&self.last_error) = None;
     }
 
-    /// Whether what was noted in the table is in it still.
-    pub(super) fn has_its_table(&self) -> bool {
-        self.table.identity() == self.identity
+    /// The time by the clock of leases. Not for lookups: it is read too slowly.
+    pub(super) fn now(&self) -> Millis {
+        // In this order: what was suspended in between is missing, and the time is too early.
+        let suspended = self.clock.suspended();
+        self.table.lease_time(self.clock.now(), suspended)
+    }
+
+    /// Name of the host with this table: with another one it is another host, and whoever has not
+    /// noticed yet is still the former.
+    pub(super) fn host_in(&self, table: u64) -> String {
+        format!("{}/{table:016x}", self.machine)
     }
 
     /// Notes in which epoch the table is: with each one, everything has to be loaded anew.
@@ -141,7 +148,7 @@ impl State {
 
     pub(super) fn note_error(&self, error: &LogError) {
         self.figures.errors.fetch_add(1, Ordering::Relaxed);
-        *self.last_error.lock() = Some(error.to_string());
+        *lock(&self.last_error) = Some(error.to_string());
     }
 
     /// A pause that grows with every failure, of a length that differs from host to host, so that
@@ -181,10 +188,9 @@ impl Channel {
         writing: Box<dyn InvalidationLog>,
     ) -> io::Result<Self> {
         let state = Arc::new(State {
-            identity: table.identity(),
             table,
             clock,
-            host: settings.host,
+            machine: settings.machine,
             max_staleness: settings.max_staleness,
             replays: settings.replays,
             figures: Figures::default(),
@@ -202,15 +208,11 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Before an invalidation is written into the table; [`Self::publish`] must follow.
-    pub fn announce(&self, names: &Names) {
-        names.with_covered(|what| self.state.table.begin_pending(what));
-    }
-
-    /// Has an invalidation appended to the log, now that it is written into the table. Returns a
-    /// ticket to wait for; returns at once.
-    pub fn publish(&self, event: Event, names: Names) -> u64 {
-        self.state.outbox.put(event, names, &self.state.table)
+    /// Has an invalidation appended to the log, now that a table was told; see
+    /// [`InvalidationTable::revoke`]. `None`: it was told without a note of what is pending.
+    /// Returns a ticket to wait for; returns at once.
+    pub fn publish(&self, event: Event, names: Names, told: Option<u64>) -> u64 {
+        self.state.outbox.put(event, names, told, &self.state.table)
     }
 
     /// Waits for what became of an invalidation, at most so long. Returns whether it is where it
@@ -242,7 +244,7 @@ impl Channel {
     pub fn report(&self) -> Report {
         let (state, figures) = (&self.state, &self.state.figures);
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let (now, lease) = (state.clock.now(), state.table.lease());
+        let (now, lease) = (state.now(), state.table.lease());
         let position = state.table.known().position.sequence();
         Report {
             applied: read(&figures.applied),
@@ -252,7 +254,7 @@ impl Channel {
             floors: read(&figures.floors),
             garbage: read(&figures.garbage),
             errors: read(&figures.errors),
-            last_error: state.last_error.lock().clone(),
+            last_error: lock(&state.last_error).clone(),
             position,
             lag: read(&figures.last_seen).saturating_sub(position),
             lease_age_ms: lease.map(|lease| now.saturating_sub(lease)),
@@ -261,9 +263,14 @@ impl Channel {
     }
 }
 
+/// Whoever panicked left it as it was before or after a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Channel {
     fn drop(&mut self) {
-        *self.state.stopped_at.lock() = Some(Instant::now());
+        *lock(&self.state.stopped_at) = Some(Instant::now());
         self.state.stopped.store(true, Ordering::Release);
         self.state.outbox.wake();
     }

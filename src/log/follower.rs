@@ -75,16 +75,18 @@ impl Follower {
 
     /// Asks the log once and applies the answer.
     pub(super) fn ask(&mut self) -> Result<Step, LogError> {
+        self.state.table.note_suspension(self.state.clock.suspended());
         let known = self.state.table.known();
         self.state.note_epoch(known.position.epoch());
         let heartbeat = self.is_heartbeat_due();
+        let host = self.state.host_in(known.table);
         // Before the question is sent: whatever was acknowledged before now is in the answer.
-        let sent = self.state.clock.now();
+        let sent = self.state.now();
         let poll = Poll {
             after: known.position.sequence(),
             max_entries: MOST_ENTRIES,
             heartbeat: heartbeat.then_some(Heartbeat {
-                host: &self.state.host,
+                host: &host,
                 generation: if number_of(&self.generation) == known.generation {
                     &self.generation
                 } else {
@@ -156,7 +158,7 @@ impl Follower {
 
     /// One heartbeat of any worker serves all of its host.
     fn is_heartbeat_due(&self) -> bool {
-        let now = self.state.clock.now();
+        let now = self.state.now();
         let interval = self.state.heartbeat_interval();
         let is_old = |time: Option<Millis>| time.is_none_or(|time| now >= time + interval);
         is_old(self.last_heartbeat)
@@ -167,7 +169,7 @@ impl Follower {
         if self.last_heartbeat.is_none() {
             return Duration::ZERO;
         }
-        let now = self.state.clock.now();
+        let now = self.state.now();
         let next = self.state.table.lease().unwrap_or(0) + self.state.heartbeat_interval();
         Duration::from_millis(next.saturating_sub(now).clamp(1, self.state.heartbeat_interval()))
     }

@@ -4,6 +4,9 @@
 //! that is waiting, appends it as one entry, and tries again until the log acknowledges; so the
 //! names are in the log once or more often, in order, and never lost while the process lives. A
 //! queue that grows too long becomes one entry that names everything.
+//!
+//! For as long as the table has not applied that entry, it notes that it is to come. Should the
+//! file of the table be taken away meanwhile, the one that takes its place is told as well.
 
 use super::channel::State;
 use super::{Appended, Event, Host, InvalidationLog, LogError};
@@ -42,6 +45,8 @@ pub enum WaitFor {
 struct Waiting {
     event: Event,
     names: Names,
+    /// The table that was told, in which it is pending; `None`: nothing notes that.
+    told: Option<u64>,
     /// Tickets it stands for.
     tickets: u64,
 }
@@ -50,6 +55,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Unsettled {
     names: Names,
+    told: Option<u64>,
     appended: Appended,
     at: Millis,
 }
@@ -82,24 +88,35 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Puts an invalidation into the queue. Returns its ticket.
-    pub(super) fn put(&self, event: Event, names: Names, table: &InvalidationTable) -> u64 {
+    /// Puts an invalidation into the queue that is pending in the table that was told. Returns its
+    /// ticket.
+    pub(super) fn put(
+        &self,
+        event: Event,
+        names: Names,
+        told: Option<u64>,
+        table: &InvalidationTable,
+    ) -> u64 {
         let mut queue = self.lock();
         if queue.waiting.len() < MOST_WAITING {
-            queue.waiting.push_back(Waiting { event, names, tickets: 1 });
+            queue.waiting.push_back(Waiting { event, names, told, tickets: 1 });
         } else {
             let may_change = queue.waiting.len() > queue.under_way;
-            match queue.waiting.back_mut().filter(|last| may_change && last.event.all) {
-                Some(last) => last.tickets += 1,
-                None => {
-                    let everything = Names::everything();
-                    everything.with_covered(|what| table.begin_pending(what));
-                    let event = Event::everything();
-                    queue.waiting.push_back(Waiting { event, names: everything, tickets: 1 });
-                }
+            let covers = |last: &&mut Waiting| last.event.all && last.told == told;
+            if let Some(last) = queue.waiting.back_mut().filter(|last| may_change && covers(last)) {
+                last.tickets += 1;
+            } else {
+                let (event, everything) = (Event::everything(), Names::everything());
+                // Where it cannot be noted, another table was not told either: see
+                // `Publisher::tell_the_next_table`.
+                let begin = |told| everything.with_covered(|what| table.begin_pending(what, told));
+                let _is_noted = told.is_some_and(begin);
+                queue.waiting.push_back(Waiting { event, names: everything, told, tickets: 1 });
             }
             // What is pending for everything is so for this one, too.
-            names.with_covered(|what| table.end_pending(what));
+            if let Some(told) = told {
+                names.with_covered(|what| table.end_pending(what, told));
+            }
         }
         queue.last += 1;
         let ticket = queue.last;
@@ -190,6 +207,7 @@ impl Publisher {
     }
 
     fn turn(&mut self) -> Result<(), LogError> {
+        self.tell_the_next_table();
         self.settle();
         if let Some((event, count)) = self.next() {
             let appended = self.log.append(&event.encode())?;
@@ -220,21 +238,22 @@ impl Publisher {
     }
 
     fn acknowledge(&self, count: usize, appended: Appended) {
-        let generation = number_of(&appended.generation);
-        // Another table may never have been told, and has to learn it from the log.
-        if self.state.has_its_table() {
-            self.state.table.note_own(generation, appended.sequence);
-        }
         // After the answer has come: whoever asks later than this finds the entry.
-        let at = self.state.clock.now();
+        let at = self.state.now();
         let mut queue = self.state.outbox.lock();
         let done: Vec<Waiting> = queue.waiting.drain(..count).collect();
+        let told = done.first().and_then(|first| first.told);
+        if let Some(told) = told.filter(|_| done.iter().all(|one| one.told == told)) {
+            let generation = number_of(&appended.generation);
+            self.state.table.note_own(generation, appended.sequence, told);
+        }
         queue.under_way = 0;
         let tickets = done.iter().map(|done| done.tickets).sum::<u64>();
         queue.acknowledged += tickets;
         let unsettled = done.into_iter();
         queue.unsettled.extend(unsettled.map(|done| Unsettled {
             names: done.names,
+            told: done.told,
             appended: appended.clone(),
             at,
         }));
@@ -257,12 +276,33 @@ impl Publisher {
             let generation = number_of(&one.appended.generation);
             table.has_applied(generation, one.appended.sequence, one.at)
         });
-        // What is pending in another table is not ours to end.
-        if self.state.has_its_table() {
-            settled.iter().for_each(|one| one.names.with_covered(|what| table.end_pending(what)));
+        for one in settled {
+            if let Some(told) = one.told {
+                one.names.with_covered(|what| table.end_pending(what, told));
+            }
         }
         if !left.is_empty() {
             self.state.outbox.lock().unsettled.extend(left);
+        }
+    }
+
+    /// Has the table told once more if another one has taken its place since: that may have begun
+    /// before the log had the entries.
+    fn tell_the_next_table(&self) {
+        let table = &self.state.table;
+        let now = table.identity();
+        let is_another = |told: Option<u64>| told.is_some_and(|told| told != now);
+        let queue = self.state.outbox.lock();
+        let waiting = queue.waiting.iter().enumerate().filter(|(_, one)| is_another(one.told));
+        let untold: Vec<_> = waiting.map(|(at, one)| (at, one.names.clone())).collect();
+        drop(queue);
+        for (at, names) in untold {
+            let _pass = fork_gate::pass();
+            let told = names.with_covered(|what| table.revoke(what));
+            // Only this thread takes something out of the queue, and from its beginning.
+            if let Some(one) = self.state.outbox.lock().waiting.get_mut(at) {
+                one.told = Some(told);
+            }
         }
     }
 
@@ -284,7 +324,8 @@ impl Publisher {
     fn note_fleet(&self, hosts: &[Host]) {
         let mut queue = self.state.outbox.lock();
         let Some(newest) = queue.appended.clone() else { return };
-        let others = hosts.iter().filter(|host| host.name != self.state.host);
+        let this_host = self.state.host_in(self.state.table.identity());
+        let others = hosts.iter().filter(|host| host.name != this_host);
         let slowest = others
             .map(|host| if host.generation == newest.generation { host.applied } else { 0 })
             .fold(newest.sequence, u64::min);

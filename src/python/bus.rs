@@ -5,6 +5,7 @@ use super::inner::ValueStore;
 use crate::engine::clock::{Clock, millis};
 use crate::engine::{Lease, Names};
 use crate::invalidation::slots::fingerprint;
+use crate::invalidation::{Covered, InvalidationTable};
 use crate::log::channel::Report;
 use crate::log::connect::connect;
 use crate::log::options::Options;
@@ -109,6 +110,29 @@ impl LogSettings {
     }
 }
 
+/// Tells of one invalidation first the table of this host, then the log.
+pub(super) struct Telling {
+    channel: Option<Arc<Channel>>,
+    told: Option<u64>,
+}
+
+impl Telling {
+    /// Has it in effect on this host.
+    pub(super) fn tell(&mut self, table: &InvalidationTable, what: &Covered<'_>) {
+        match self.channel {
+            Some(_) => self.told = Some(table.revoke(what)),
+            None => table.invalidate(what),
+        }
+    }
+
+    /// Has it published.
+    pub(super) fn publish(self, named: &Named) -> Ticket {
+        self.channel.map_or(0, |channel| {
+            channel.publish(named.event.clone(), named.names.clone(), self.told)
+        })
+    }
+}
+
 /// What is waited for after an invalidation.
 pub(super) type Wait = Option<WaitFor>;
 
@@ -130,7 +154,7 @@ impl Bus {
         let Some(log) = &self.log else { return Ok(()) };
         let open = || open_log(log, &self.name);
         let settings = ChannelSettings {
-            host: format!("{}/{:016x}", log.host, store.table().identity()),
+            machine: log.host.clone(),
             max_staleness: log.max_staleness(),
             replays: log.has_values,
             linger: log.timeout(),
@@ -171,16 +195,9 @@ impl Bus {
         self.channel.read().clone()
     }
 
-    /// Before an invalidation is written into the table; [`Self::publish`] follows.
-    pub(super) fn announce(&self, names: &Names) {
-        if let Some(channel) = self.channel() {
-            channel.announce(names);
-        }
-    }
-
-    pub(super) fn publish(&self, named: &Named) -> Ticket {
-        self.channel()
-            .map_or(0, |channel| channel.publish(named.event.clone(), named.names.clone()))
+    /// For one invalidation: the table, then other hosts.
+    pub(super) fn telling(&self) -> Telling {
+        Telling { channel: self.channel(), told: None }
     }
 
     /// What a caller wants to wait for, or what is configured.

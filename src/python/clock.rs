@@ -34,9 +34,23 @@ impl PyManualClock {
     /// Raises:
     ///     ValueError: ``seconds`` is negative or not a finite number.
     fn advance(&self, seconds: f64) -> PyResult<()> {
-        let by = Duration::try_from_secs_f64(seconds)
-            .map_err(|_| PyValueError::new_err("seconds must be a number that is not negative"))?;
-        self.0.advance(by);
+        self.0.advance(duration(seconds)?);
+        Ok(())
+    }
+
+    /// Let time pass that the clock does not show, as while a machine is suspended.
+    ///
+    /// Args:
+    ///     seconds: For how long, in seconds; whole milliseconds count.
+    ///
+    /// Raises:
+    ///     ValueError: ``seconds`` is negative or not a finite number.
+    ///
+    /// Consistency:
+    ///     Who finds out is the connection with an invalidation log, before its next question, and
+    ///     ``sweep()``.
+    fn suspend(&self, seconds: f64) -> PyResult<()> {
+        self.0.suspend(duration(seconds)?);
         Ok(())
     }
 
@@ -47,4 +61,9 @@ impl PyManualClock {
     fn now(&self) -> f64 {
         self.0.now() as f64 / 1000.0
     }
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err("seconds must be a number that is not negative"))
 }

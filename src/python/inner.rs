@@ -461,9 +461,11 @@ impl Inner {
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
             let _guard = ExitGuard::hold();
-            self.bus.announce(&named.names);
-            let done = self.store.invalidate(&named.names);
-            let ticket = self.bus.publish(named);
+            let mut telling = self.bus.telling();
+            let done = self
+                .store
+                .invalidate_telling(&named.names, |table, what| telling.tell(table, what));
+            let ticket = telling.publish(named);
             let_go(py, done.departed);
             if done.unfinished {
                 self.call_for_sweep(py);
@@ -475,9 +477,10 @@ impl Inner {
     /// Removes one entry and invalidates its key, as [`Self::invalidate`] does.
     pub(super) fn delete(&self, py: Python<'_>, key: &[u8], named: &Named) -> (bool, Ticket) {
         let _guard = ExitGuard::hold();
-        self.bus.announce(&named.names);
-        let (live, removed) = self.store.delete(key);
-        let ticket = self.bus.publish(named);
+        let mut telling = self.bus.telling();
+        let (live, removed) =
+            self.store.delete_telling(key, |table, what| telling.tell(table, what));
+        let ticket = telling.publish(named);
         drop(removed);
         pair::forget(py);
         (live, ticket)
@@ -486,6 +489,8 @@ impl Inner {
     /// Gives back the memory of what can never be served again, in small steps.
     pub(super) fn sweep(&self, py: Python<'_>) {
         let _guard = ExitGuard::hold();
+        // A private table has no thread that looks.
+        self.store.table().note_suspension(self.store.clock().suspended());
         let mut hand = Some(Hand::default());
         while let Some(from) = hand {
             let (departed, next) = self.store.sweep_some(from);
@@ -523,7 +528,14 @@ impl Inner {
 /// The table that settings ask for; and why it is private, if it was to be shared if possible.
 fn table(settings: &Settings) -> PyResult<(Arc<InvalidationTable>, Option<String>)> {
     let has_bus = settings.log.is_some();
-    let private = || Arc::new(InvalidationTable::private(has_bus));
+    let private = || {
+        let table = Arc::new(InvalidationTable::private(has_bus));
+        if has_bus {
+            // It has no file, but a lease.
+            watch::watch(&table);
+        }
+        table
+    };
     if settings.sharing == SharingWanted::Private {
         return Ok((private(), None));
     }

@@ -6,10 +6,16 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use velro_cache::invalidation::{InvalidationTable, SharedTable, Sharing, Slot, TableError};
+use std::time::Duration;
+use velro_cache::engine::clock::{Clock, ManualClock};
+use velro_cache::invalidation::{
+    Covered, InvalidationTable, SharedTable, Sharing, Slot, TableError,
+};
 
 const SLOT: Slot = 7;
+const WHAT: Covered<'_> = Covered { slots: &[SLOT], patterns: &[], all: false };
 
 /// A folder of one test, gone when it ends.
 struct Folder(PathBuf);
@@ -213,7 +219,6 @@ fn a_place_that_is_not_there_is_an_error_that_says_what_to_do() {
 /// whether the table is still the one that others use.
 #[test]
 fn an_invalidation_is_not_lost_while_the_table_is_replaced() {
-    use std::sync::Arc;
     use velro_cache::invalidation::watch;
     let folder = Folder::new();
     let mut lost = 0;
@@ -229,4 +234,115 @@ fn an_invalidation_is_not_lost_while_the_table_is_replaced() {
         looking.join().unwrap();
     }
     assert_eq!(lost, 0, "times the table that all use never heard of it");
+}
+
+/// A table with a log that has just heard from it, and nothing is in there.
+fn listening(folder: &Folder) -> InvalidationTable {
+    let table = InvalidationTable::shared(&folder.which(5)).unwrap();
+    // Somebody else who shares it may have done so already.
+    table.adopt(table.known().position, 1, 0);
+    table.renew_lease(table.known().position, 100);
+    table
+}
+
+/// Whether a value that another host stored before anything was invalidated may be believed.
+fn admits(table: &InvalidationTable) -> bool {
+    table.admits(&[SLOT], 1, 0)
+}
+
+#[test]
+fn what_is_pending_is_noted_in_the_table_that_is_told() {
+    let folder = Folder::new();
+    let here = listening(&folder);
+    fs::remove_file(here.path().unwrap()).unwrap();
+    let there = listening(&folder);
+    assert!(admits(&there));
+    // Whoever invalidates finds the file gone only after it has written to it.
+    let told = here.revoke(&WHAT);
+    assert_eq!(told, there.identity());
+    assert!(!admits(&there), "the next table has no note");
+    here.end_pending(&WHAT, told);
+    assert!(admits(&there), "it is noted twice");
+}
+
+#[test]
+fn whoever_has_a_removed_file_open_knows_of_what_is_pending() {
+    let folder = Folder::new();
+    let (here, late) = (listening(&folder), listening(&folder));
+    fs::remove_file(here.path().unwrap()).unwrap();
+    // Notices, and goes on with another table.
+    here.invalidate_slots(&[SLOT + 1]);
+    assert_ne!(here.identity(), late.identity());
+    assert!(admits(&late));
+    let _told = here.revoke(&WHAT);
+    assert!(!admits(&late));
+}
+
+#[test]
+fn what_was_pending_in_one_table_ends_in_no_other() {
+    let folder = Folder::new();
+    let here = listening(&folder);
+    let before = here.revoke(&WHAT);
+    fs::remove_file(here.path().unwrap()).unwrap();
+    let there = listening(&folder);
+    let told = there.revoke(&WHAT);
+    here.invalidate_slots(&[SLOT + 1]);
+    assert_eq!(here.identity(), told);
+    here.end_pending(&WHAT, before);
+    assert!(!admits(&there), "somebody else's note was taken away");
+    // Nor is an entry one's own there that only the former was told.
+    let stamp = there.now();
+    here.note_own(1, 1, before);
+    there.apply(there.known().position.at(1), &WHAT);
+    assert!(!there.is_current(stamp, &[SLOT]));
+}
+
+#[test]
+fn a_file_that_comes_back_is_noted_in_once() {
+    let folder = Folder::new();
+    let here = listening(&folder);
+    let file = here.path().unwrap();
+    let aside = file.with_extension("aside");
+    fs::rename(file, &aside).unwrap();
+    // Notices, and goes on with another table; then the first one is there again.
+    here.invalidate_slots(&[SLOT + 1]);
+    fs::rename(&aside, file).unwrap();
+    let told = here.revoke(&WHAT);
+    let there = listening(&folder);
+    assert_eq!(told, there.identity());
+    assert!(!admits(&there));
+    here.end_pending(&WHAT, told);
+    assert!(admits(&there), "it is noted twice");
+}
+
+#[test]
+fn an_answer_for_one_table_is_not_applied_to_the_next() {
+    // Epochs of two tables may be the same by chance, though hardly three times in a row.
+    let is_refused = |_| {
+        let folder = Folder::new();
+        let here = listening(&folder);
+        let known = here.known();
+        fs::remove_file(here.path().unwrap()).unwrap();
+        let there = listening(&folder);
+        here.invalidate_slots(&[SLOT + 1]);
+        assert_eq!(here.known(), there.known());
+        here.renew_lease(known.position, 900);
+        !here.apply(known.position.at(1), &WHAT) && there.lease() == Some(100)
+    };
+    assert!((0..3).any(is_refused));
+}
+
+#[test]
+fn all_who_share_a_table_learn_of_a_suspension_at_once() {
+    let folder = Folder::new();
+    let (here, there) = (listening(&folder), listening(&folder));
+    let clock = Arc::new(ManualClock::default());
+    let clock = (Arc::clone(&clock), Clock::Manual(clock));
+    let stamp = there.now();
+    assert!(there.holds_lease(200, 1_000));
+    clock.0.suspend(Duration::from_secs(3600));
+    assert!(here.note_suspension(clock.1.suspended()));
+    assert!(!there.holds_lease(200, 1_000));
+    assert!(!there.is_current(stamp, &[]));
+    assert!(!there.note_suspension(clock.1.suspended()));
 }

@@ -35,8 +35,6 @@ pub(crate) trait Hosts: Send + Sync + 'static {
     fn apply(&self);
     /// There were news up to this entry, asked for at this time.
     fn renew_lease(&self, entry: u64, at: u64);
-    fn begin_pending(&self);
-    fn invalidate(&self);
     /// Notes that entry 1 is this host's own.
     fn note_own(&self);
     fn end_pending(&self);
@@ -87,10 +85,7 @@ pub(crate) trait Hosts: Send + Sync + 'static {
     }
 
     /// This host revokes. The log gets to hear of it when this has returned.
-    fn revoke(&self) {
-        self.begin_pending();
-        self.invalidate();
-    }
+    fn revoke(&self);
 
     /// The entry that this host wrote comes back.
     fn hear_own(&self) {
@@ -139,20 +134,16 @@ impl Hosts for Table {
         self.table.renew_lease(self.first.at(entry), at);
     }
 
-    fn begin_pending(&self) {
-        self.table.begin_pending(&WHAT);
-    }
-
-    fn invalidate(&self) {
-        self.table.invalidate(&WHAT);
+    fn revoke(&self) {
+        assert_eq!(self.table.revoke(&WHAT), self.table.identity());
     }
 
     fn note_own(&self) {
-        self.table.note_own(1, 1);
+        self.table.note_own(1, 1, self.table.identity());
     }
 
     fn end_pending(&self) {
-        self.table.end_pending(&WHAT);
+        self.table.end_pending(&WHAT, self.table.identity());
     }
 
     fn adopt(&self) -> bool {

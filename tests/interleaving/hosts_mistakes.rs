@@ -182,14 +182,6 @@ impl<const MISTAKE: usize> Hosts for Copy<MISTAKE> {
         }
     }
 
-    fn begin_pending(&self) {
-        self.pending.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn invalidate(&self) {
-        self.raise(&self.slot, || {});
-    }
-
     fn note_own(&self) {
         self.is_own.store(true, Ordering::Release);
     }
@@ -257,12 +249,14 @@ impl<const MISTAKE: usize> Hosts for Copy<MISTAKE> {
     }
 
     fn revoke(&self) {
+        let note = || self.pending.fetch_add(1, Ordering::AcqRel);
         if Self::makes(Mistake::PendingAfterTheBump) {
-            self.invalidate();
-            return self.begin_pending();
+            self.raise(&self.slot, || {});
+            note();
+            return;
         }
-        self.begin_pending();
-        self.invalidate();
+        note();
+        self.raise(&self.slot, || {});
     }
 
     fn hear_own(&self) {

@@ -188,18 +188,20 @@ impl World {
         let slots = [slot_of(KEY)];
         let what = Covered { slots: &slots, ..Covered::default() };
         self.revoked.store(true, Ordering::SeqCst);
-        if self.mistake != Mistake::NothingPending {
-            host.table.begin_pending(&what);
-        }
-        host.table.invalidate(&what);
+        let told = if self.mistake == Mistake::NothingPending {
+            host.table.invalidate(&what);
+            host.table.identity()
+        } else {
+            host.table.revoke(&what)
+        };
         host.returned.store(true, Ordering::SeqCst);
         let (generation, sequence) = self.log.lock().unwrap().append(slots[0]);
         self.acknowledged.store(self.now() + 1, Ordering::SeqCst);
-        host.table.note_own(generation, sequence);
+        host.table.note_own(generation, sequence, told);
         let heard = self.now();
         for _ in 0..TURNS {
             if host.table.has_applied(generation, sequence, heard) {
-                host.table.end_pending(&what);
+                host.table.end_pending(&what, told);
                 return;
             }
             thread::yield_now();
