@@ -20,6 +20,9 @@ use std::time::Duration;
 /// By which something that was published can be waited for; 0: nothing was.
 pub(super) type Ticket = u64;
 
+/// The ticket of what nobody sends: the threads for it could not be started.
+const UNSENT: Ticket = Ticket::MAX;
+
 /// Names of what is to be invalidated, as this host looks for them and as others are told.
 #[derive(Debug, Default)]
 pub(super) struct Named {
@@ -114,6 +117,8 @@ impl LogSettings {
 pub(super) struct Telling {
     channel: Option<Arc<Channel>>,
     told: Option<u64>,
+    /// The ticket where there is no channel.
+    otherwise: Ticket,
 }
 
 impl Telling {
@@ -127,7 +132,7 @@ impl Telling {
 
     /// Has it published.
     pub(super) fn publish(self, named: &Named) -> Ticket {
-        self.channel.map_or(0, |channel| {
+        self.channel.map_or(self.otherwise, |channel| {
             channel.publish(named.event.clone(), named.names.clone(), self.told)
         })
     }
@@ -197,7 +202,8 @@ impl Bus {
 
     /// For one invalidation: the table, then other hosts.
     pub(super) fn telling(&self) -> Telling {
-        Telling { channel: self.channel(), told: None }
+        let otherwise = if self.log.is_some() { UNSENT } else { 0 };
+        Telling { channel: self.channel(), told: None, otherwise }
     }
 
     /// What a caller wants to wait for, or what is configured.
@@ -216,8 +222,12 @@ impl Bus {
 
     /// Waits without the GIL.
     pub(super) fn wait(&self, py: Python<'_>, ticket: Ticket, wait: Wait) -> PyResult<()> {
-        let (Some(wait), Some(log), Some(channel)) = (wait, &self.log, self.channel()) else {
-            return Ok(());
+        let (Some(wait), Some(log)) = (wait, &self.log) else { return Ok(()) };
+        let Some(channel) = self.channel().filter(|_| ticket != UNSENT) else {
+            return Err(InvalidationNotAcknowledged::new_err(
+                "this process is not connected with the invalidation log, and sends it to nobody; \
+                 it holds on this host alone. Its log says why; start the process anew",
+            ));
         };
         let at_most = log.timeout();
         if py.detach(|| channel.wait(ticket, wait, at_most)) {

@@ -475,3 +475,51 @@ def test_a_child_is_not_locked_out_of_a_log_by_a_call_of_its_parents_thread() ->
         )
         == "ok"
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="this system has no users")
+def test_a_child_that_can_tell_nobody_says_so() -> None:
+    program = """
+        import resource, tempfile
+
+        if os.geteuid() == 0:
+            # Root may start as many threads as it likes.
+            os.setgid(65534)
+            os.setuid(65534)
+        os.chdir(tempfile.mkdtemp())
+        cache = OptimizedCacheManager(
+            OptimizedCacheConfig(
+                name="alone", invalidation_log="sqlite:///log.db", share_invalidations=False
+            )
+        )
+        logging.getLogger("velro_cache").setLevel(logging.CRITICAL)
+
+        def revoke(wait):
+            try:
+                cache.invalidate_user_data("ada", wait=wait)
+            except InvalidationNotAcknowledged:
+                return "not acknowledged"
+            return "fine"
+
+        def revoking():
+            try:
+                with cache.revoking(user_id="ada", wait="bus"):
+                    pass
+            except InvalidationNotAcknowledged:
+                return "not acknowledged"
+            return "fine"
+
+        def child():
+            return [revoke("bus"), revoke("fleet"), revoking()]
+
+        after_fork = OptimizedCacheManager._after_fork
+
+        def without_threads(self):
+            most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, most))
+            after_fork(self)
+
+        OptimizedCacheManager._after_fork = without_threads
+        print(in_child(child))
+        """
+    assert output_of(program) == str(["not acknowledged"] * 3)
