@@ -15,13 +15,16 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// By which something that was published can be waited for; 0: nothing was.
 pub(super) type Ticket = u64;
 
 /// The ticket of what nobody sends: the threads for it could not be started.
 const UNSENT: Ticket = Ticket::MAX;
+
+/// How often whoever waits looks whether a signal has come.
+const LOOK_FOR_SIGNALS_EVERY: Duration = Duration::from_millis(50);
 
 /// Names of what is to be invalidated, as this host looks for them and as others are told.
 #[derive(Debug, Default)]
@@ -220,7 +223,8 @@ impl Bus {
         }
     }
 
-    /// Waits without the GIL.
+    /// Waits without the GIL. What a signal handler raises ends the wait; the invalidation stays in
+    /// the queue.
     pub(super) fn wait(&self, py: Python<'_>, ticket: Ticket, wait: Wait) -> PyResult<()> {
         let (Some(wait), Some(log)) = (wait, &self.log) else { return Ok(()) };
         let Some(channel) = self.channel().filter(|_| ticket != UNSENT) else {
@@ -230,8 +234,17 @@ impl Bus {
             ));
         };
         let at_most = log.timeout();
-        if py.detach(|| channel.wait(ticket, wait, at_most)) {
-            return Ok(());
+        let end = Instant::now() + at_most;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let part = left.min(LOOK_FOR_SIGNALS_EVERY);
+            if py.detach(|| channel.wait(ticket, wait, part)) {
+                return Ok(());
+            }
+            py.check_signals()?;
+            if left.is_zero() {
+                break;
+            }
         }
         let who = match wait {
             WaitFor::Bus => "the invalidation log has not acknowledged it",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from textwrap import dedent
+
 import pytest
 
 from processes import output_of, run
@@ -154,6 +157,44 @@ def test_interrupted_from_the_keyboard_in_the_middle_of_a_load() -> None:
         """
     )
     assert (done.returncode, done.stdout.strip()) == (0, "still works"), done.stderr
+
+
+_LOCKED_LOG = """
+import sqlite3, tempfile
+from velro_cache._engine import InvalidationLog
+
+os.chdir(tempfile.mkdtemp())
+config = OptimizedCacheConfig(
+    name="exit", invalidation_log="sqlite:///log.db", log_timeout_seconds=60,
+    share_invalidations=False,
+)
+cache = OptimizedCacheManager(config)
+cache.invalidate_by_tags(["first"], wait="bus")
+# Nothing is acknowledged as long as this has the database.
+other = sqlite3.connect("log.db", isolation_level=None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_a_signal_ends_the_wait_for_the_log() -> None:
+    program = """
+        class Alarm(Exception):
+            pass
+
+        def ring(*_):
+            raise Alarm
+
+        signal.signal(signal.SIGALRM, ring)
+        other.execute("BEGIN EXCLUSIVE")
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            cache.invalidate_by_tags(["second"], wait="bus")
+        except Alarm:
+            print(cache.get_stats()["log"]["unpublished"])
+        other.execute("ROLLBACK")
+        """
+    # Not heeded, it would take a minute, which is longer than the program may.
+    assert output_of(_LOCKED_LOG + dedent(program)) == "1"
 
 
 def test_the_core_needs_no_third_party_package() -> None:
