@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
@@ -283,6 +284,7 @@ def _after_fork_in_child() -> None:
             manager._after_fork()
         except Exception:
             log.exception("cache %r hears from no other host in this child", manager.config.name)
+    _send_the_rest_at_end()
 
 
 if hasattr(os, "register_at_fork"):
@@ -294,9 +296,26 @@ def _stop_sweepers() -> None:
     """End the sweepers before the interpreter does: it would cut them off in mid-sweep."""
     for manager in list(_started):
         manager.stop_sweeping()
-    # Nobody else would send what this process has invalidated last.
+    _send_the_rest()
+
+
+def _send_the_rest() -> None:
+    """Send what this process has invalidated last: nobody else would."""
     for manager in list(_all):
         manager._drain()
+
+
+def _send_the_rest_at_end(_: object = None) -> None:
+    """Have it sent also by processes of ``multiprocessing``, which end without ``atexit``."""
+    # Not imported: where nobody has, there are none.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, _send_the_rest, exitpriority=0)
+        # Each of its processes begins by forgetting what is to be done at the end.
+        util.register_after_fork(_send_the_rest, _send_the_rest_at_end)
+
+
+_send_the_rest_at_end()
 
 
 class _Bell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from textwrap import dedent
 
@@ -173,6 +174,35 @@ cache.invalidate_by_tags(["first"], wait="bus")
 # Nothing is acknowledged as long as this has the database.
 other = sqlite3.connect("log.db", isolation_level=None)
 """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_worker_of_multiprocessing_sends_what_it_invalidated_last() -> None:
+    program = """
+        import multiprocessing
+
+        fork = multiprocessing.get_context("fork")
+        locked, done = fork.Event(), fork.Event()
+
+        def work():
+            # Once it is connected: its threads have a say before the database is taken away.
+            cache.invalidate_by_tags(["second"], wait="bus")
+            locked.set()
+            done.wait()
+            cache.invalidate_by_tags(["third"])
+
+        worker = fork.Process(target=work)
+        worker.start()
+        locked.wait()
+        other.execute("BEGIN EXCLUSIVE")
+        done.set()
+        worker.join(1)  # It must not end before it could send.
+        other.execute("ROLLBACK")
+        worker.join()
+        log = InvalidationLog("sqlite:///log.db", "exit", timeout_seconds=5)
+        print([b"third" in body for _, body in log.poll().entries])
+        """
+    assert output_of(_LOCKED_LOG + dedent(program)) == "[False, False, True]"
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
