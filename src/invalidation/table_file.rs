@@ -203,6 +203,10 @@ impl TableFile {
     }
 
     fn make_folder(&self) -> Result<(), TableError> {
+        if !self.folder.is_absolute() {
+            let why = "it depends on the folder each process works in; name it from the root on";
+            return Err(TableError::Unsafe { path: self.folder.clone(), why });
+        }
         match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(self.system(error));

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from velro_cache import OptimizedCacheManager
-from velro_cache.exceptions import InvalidKeyError, InvalidTagError, SerializationError
+from velro_cache.exceptions import (
+    InvalidKeyError,
+    InvalidTagError,
+    SerializationError,
+    SharedTableError,
+)
 
 
 class TestGet:
@@ -355,3 +360,12 @@ class TestKeys:
         cache.set("k", 1)
         cache.keys()
         assert cache.get_stats()["total_requests"] == 0
+
+
+def test_a_folder_for_tables_that_depends_on_where_one_is_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two workers would each have a table of their own, and say that they share one.
+    monkeypatch.setenv("VELRO_CACHE_SHARED_MEMORY_DIRECTORY", ".")
+    with pytest.raises(SharedTableError, match="name it from the root on"):
+        OptimizedCacheManager()
