@@ -63,11 +63,17 @@ macro_rules! life {
     };
 }
 
+// Workers of one host may have different settings, and a heartbeat of any is one of the host:
+// whoever waits for it must wait for the one that serves longest.
 const BEAT: &str = "
 INSERT INTO velro_hosts AS h (name, host, generation, applied, max_staleness_ms, seen_at)
 VALUES ($1, $2, $3, $4, $5, clock_timestamp())
 ON CONFLICT (name, host) DO UPDATE SET generation = excluded.generation,
-  applied = excluded.applied, max_staleness_ms = excluded.max_staleness_ms,
+  applied = excluded.applied,
+  max_staleness_ms = CASE
+    WHEN h.seen_at + h.max_staleness_ms * interval '1 millisecond' > clock_timestamp()
+    THEN greatest(h.max_staleness_ms, excluded.max_staleness_ms)
+    ELSE excluded.max_staleness_ms END,
   seen_at = clock_timestamp()";
 
 const READ: &str = concat!(

@@ -37,12 +37,16 @@ macro_rules! now {
     };
 }
 
+// The longest of a host's workers; see the one for PostgreSQL.
 const BEAT: &str = concat!(
     "INSERT INTO velro_hosts (name, host, generation, applied, max_staleness_ms, seen_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ",
     now!(),
     ") ON CONFLICT (name, host) DO UPDATE SET generation = excluded.generation,
-     applied = excluded.applied, max_staleness_ms = excluded.max_staleness_ms,
+     applied = excluded.applied, max_staleness_ms = CASE
+     WHEN velro_hosts.seen_at + velro_hosts.max_staleness_ms / 1000.0 > excluded.seen_at
+     THEN max(velro_hosts.max_staleness_ms, excluded.max_staleness_ms)
+     ELSE excluded.max_staleness_ms END,
      seen_at = excluded.seen_at"
 );
 

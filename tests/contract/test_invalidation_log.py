@@ -324,6 +324,16 @@ class TestHosts:
         log.poll(host="brief", max_staleness_seconds=60)
         assert {name for name, _, _ in log.hosts()} == {"brief", "lasting"}
 
+    def test_are_waited_for_as_long_as_the_slowest_of_their_workers_serves(
+        self, log: InvalidationLog
+    ) -> None:
+        for seconds in (60, 0.1):
+            log.poll(host="a", max_staleness_seconds=seconds)
+        # By now it would be gone, if the last worker spoke for all.
+        log.poll(host="brief", max_staleness_seconds=0.1)
+        until(lambda: "brief" not in [name for name, _, _ in log.hosts()], "that one is gone")
+        assert [name for name, _, _ in log.hosts()] == ["a"]
+
     def test_do_not_disturb_entries(self, log: InvalidationLog) -> None:
         log.append(b"a")
         batch = log.poll(host="a", applied=1)

@@ -338,7 +338,8 @@ class TestRefusals:
 
     def test_no_rights_beyond_these(self, redis: RedisUnderTest) -> None:
         commands = (
-            "eval evalsha type get set del hset hgetall hdel xadd xrange xread xinfo info time wait"
+            "eval evalsha type get set del hset hget hgetall hdel xadd xrange xread xinfo info time"
+            " wait"
         )
         allowed = [f"+{command}" for command in commands.split()]
         redis.cli("ACL", "SETUSER", "velro", "on", ">velro-secret", "~velro:*", *allowed)

@@ -21,7 +21,8 @@
 //! deleted from the middle.
 //!
 //! The user of the address needs the keys `velro:*` and these commands: EVAL, EVALSHA, TYPE, GET,
-//! SET, DEL, HSET, HGETALL, HDEL, XADD, XRANGE, XREAD, XINFO, INFO, TIME, and WAIT for replicas.
+//! SET, DEL, HSET, HGET, HGETALL, HDEL, XADD, XRANGE, XREAD, XINFO, INFO, TIME, and WAIT for
+//! replicas.
 //!
 //! Heartbeats are data of the server like all others: after a flush, or on a replica that took
 //! over, hosts may be missing that still serve what they know. Only when a generation has lasted

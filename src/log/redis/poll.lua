@@ -9,8 +9,18 @@ if #ARGV > 5 then
   end
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- Workers of one host may have different settings, and a heartbeat of any is one of the host:
+  -- whoever waits for it must wait for the one that serves longest.
+  local longest = tonumber(ARGV[9])
+  local before = redis.call('HGET', KEYS[4], ARGV[6])
+  if before then
+    local at, other = string.match(before, '^(%d+) (%d+) ')
+    if at and tonumber(other) > longest and now - at <= tonumber(other) then
+      longest = tonumber(other)
+    end
+  end
   local new = redis.call('HSET', KEYS[4], ARGV[6],
-    string.format('%.0f %s %s %s', now, ARGV[9], ARGV[8], ARGV[7]))
+    string.format('%.0f %.0f %s %s', now, longest, ARGV[8], ARGV[7]))
   -- The table of hosts grows only when one is added; that is when the dead are looked for.
   if new == 1 then
     local hosts = redis.call('HGETALL', KEYS[4])
