@@ -195,8 +195,8 @@ ALTER TABLE {escaped_target} ENABLE ALWAYS TRIGGER {quoted(f"{base}_{event}")};
     return f"""\
 -- Changes of {_comment(table)} invalidate in the cache {name}, whoever makes them. PostgreSQL 14 or
 -- newer. Run it as the owner of the table who may write to the outbox, too: the function does so
--- with the rights of its owner. Not seen are statements about a partition by its own name, and
--- what logical replication brings.
+-- with the rights of its owner. Not seen are statements about a partition or an inheriting table by
+-- its own name, partitions that are attached or detached, and what logical replication brings.
 DO $velro_do$
 DECLARE
     outbox text;
