@@ -26,8 +26,10 @@ const MOST_WAITING: usize = 10_000;
 /// Names in one entry, about: a longer one would hold up readers.
 const MOST_NAMES: usize = 1_000;
 
-/// How often hosts are asked for while somebody waits for them.
-const ASK_HOSTS_EVERY: Duration = Duration::from_millis(5);
+/// How soon hosts are asked for again while somebody waits for them: soon at first, since most
+/// answer within a millisecond, and after twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_micros(250);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// How soon a publisher without work notices that it is to stop.
 const LONGEST_REST: Duration = Duration::from_millis(100);
@@ -184,11 +186,13 @@ impl Outbox {
 pub(super) struct Publisher {
     state: Arc<State>,
     log: Box<dyn InvalidationLog>,
+    /// The next one while somebody waits for hosts.
+    pause: Duration,
 }
 
 impl Publisher {
     pub(super) fn new(state: Arc<State>, log: Box<dyn InvalidationLog>) -> Self {
-        Self { state, log }
+        Self { state, log, pause: FIRST_PAUSE }
     }
 
     /// Publishes until told to stop and nothing is left, or stopping takes too long.
@@ -211,6 +215,7 @@ impl Publisher {
         self.settle();
         if let Some((event, count)) = self.next() {
             let appended = self.log.append(&event.encode())?;
+            self.pause = FIRST_PAUSE;
             self.acknowledge(count, appended);
             return Ok(());
         }
@@ -334,11 +339,12 @@ impl Publisher {
         self.state.outbox.changed.notify_all();
     }
 
-    fn rest(&self) {
+    fn rest(&mut self) {
         let queue = self.state.outbox.lock();
         if queue.waiting.is_empty() {
             let is_wanted = queue.waits_for_fleet > 0 || !queue.unsettled.is_empty();
-            let pause = if is_wanted { ASK_HOSTS_EVERY } else { LONGEST_REST };
+            let pause = if is_wanted { self.pause } else { LONGEST_REST };
+            self.pause = (2 * self.pause).min(LONGEST_PAUSE);
             drop(self.state.outbox.rest(queue, pause));
         }
     }
