@@ -22,6 +22,7 @@ from uuid import UUID
 from velro_cache._engine import CachedCalls, CachedFunction, call_directly
 from velro_cache.exceptions import ConfigError, InvalidTagError
 from velro_cache.fork_safety import ForkSafeLock
+from velro_cache.l2.shared_call import SharedFunction
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
 
@@ -117,6 +118,7 @@ def cached_authorization(
     *,
     cache: OptimizedCacheManager | None = None,
     permissive: bool | Callable[[Any], bool] = True,
+    l2_name: str | None = None,
 ) -> _Decorator:
     """Cache the results of a function, sync or async, method or not.
 
@@ -136,14 +138,21 @@ def cached_authorization(
             True or False, such as ``bool`` where the function returns an allow or a deny. What
             denies may be served while there is no news from the invalidation log, what allows
             may not.
+        l2_name: Name under which hosts share results by way of L2, such as
+            ``"permissions.can_read.v1"``. With it you promise that it means the same function in
+            the same version wherever it is used: change it together with what the function
+            returns. Needs ``l2_encryption_key`` or ``l2_signing_key``, and for a method ``key``.
+            None: results stay in this process.
 
     Returns:
         A decorator. What it returns can be called like the function, and has ``cache_info()``,
         ``cache_clear()``, ``invalidate(*args)`` and ``__wrapped__``.
 
     Raises:
-        ConfigError: ``ttl_seconds`` is not above 0, or ``permissive`` neither a bool nor a
-            function.
+        ConfigError: ``ttl_seconds`` is not above 0, ``permissive`` neither a bool nor a function,
+            or ``l2_name`` is no name, one of another function, or one of something that depends
+            on an object of this process. Also, at the first call at the latest: ``l2_name``
+            without a key of L2.
         InvalidTagError: A template names no parameter, or ``tags`` is a bare string.
         UncacheableArgumentError: At the call: an argument has no safe key. The function is not
             called then.
@@ -173,7 +182,7 @@ def cached_authorization(
             raise ConfigError(f"write @{kind} above @cached_authorization, not below it")
         if not callable(function):
             raise TypeError(f"cannot decorate a {type(function).__name__}: it cannot be called")
-        shape = _Shape(function, templates, key, cache, permissive)
+        shape = _Shape(function, templates, key, cache, permissive, l2_name)
         build: Callable[[Any, _Shape, float], Any] = (
             _asynchronous if _is_coroutine_function(function) else _synchronous
         )
@@ -203,6 +212,7 @@ class _Shape:
         key: Callable[..., Any] | None,
         cache: OptimizedCacheManager | None,
         permissive: bool | Callable[[Any], bool],
+        l2_name: str | None,
     ) -> None:
         self.function = function
         self.permissive = permissive
@@ -216,9 +226,23 @@ class _Shape:
             (name, int(p.kind), p.default is not p.empty, p.default)
             for name, p in self.signature.parameters.items()
         ]
-        self.calls = CachedCalls(
-            _unique_name(function), parameters, _is_method(function), key, cache, _MISS
-        )
+        is_method = _is_method(function)
+        self.key = key
+        self.shared: SharedFunction | None = None
+        if l2_name is not None:
+            self.shared = SharedFunction(
+                l2_name,
+                function,
+                _name(function),
+                has_receiver=is_method,
+                has_key=key is not None,
+            )
+            if cache is not None and cache._l2 is not None:
+                self.shared.check(cache._l2)
+        # A name that is shared is the same in all processes, whatever was defined before: what
+        # one of them invalidates by it, the others find by it.
+        name = _unique_name(function) if self.shared is None else self.shared.name
+        self.calls = CachedCalls(name, parameters, is_method, key, cache, _MISS)
 
     def manager(self) -> OptimizedCacheManager:
         return get_cache_manager() if self.cache is None else self.cache
@@ -231,10 +255,29 @@ class _Shape:
             raise TypeError(f"arguments do not fit {_name(self.function)}()")
         return described
 
-    def tags(self, args: tuple[Any, ...], kwargs: dict[str, Any], call_tag: str) -> list[str]:
+    def about(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_About":
+        """Say everything about a call that the cache has to know to load its result."""
+        key, call_tag = self.describe(args, kwargs)
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        values = dict(bound.arguments)
+        tags = self.tags(dict(bound.arguments), call_tag)
+        manager = self.manager()
+        l2_key = None
+        if self.shared is not None and manager._l2 is not None:
+            # No parameter has an empty name.
+            own = None if self.key is None else [("", self.key(*args, **kwargs))]
+            l2_key = self.shared.key_in(manager._l2, own or self._keyed(bound))
+        return _About(manager, key, tags, l2_key, (call_tag,))
+
+    def _keyed(self, bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
+        """All arguments by name; those by names of the caller's own in an order of their own."""
+        kinds = {name: parameter.kind for name, parameter in self.signature.parameters.items()}
+        return [
+            (name, tuple(sorted(value.items())) if kinds[name].name == "VAR_KEYWORD" else value)
+            for name, value in bound.arguments.items()
+        ]
+
+    def tags(self, values: dict[str, Any], call_tag: str) -> list[str]:
         for name, parameter in self.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 values = {**values.get(name, {}), **values}
@@ -262,16 +305,34 @@ class _Shape:
 
     def invalidate(self, *args: Any, **kwargs: Any) -> int:
         _, call_tag = self.describe(args, kwargs)
-        return self.manager()._invalidate_call(call_tag, self.calls.pattern)
+        is_shared = self.shared is not None
+        return self.manager()._invalidate_call(call_tag, self.calls.pattern, is_shared)
+
+
+class _About(NamedTuple):
+    """One call, for the cache."""
+
+    manager: OptimizedCacheManager
+    key: str
+    tags: list[str]
+    l2_key: str | None
+    private_tags: tuple[str, ...]
+    """A digest that anybody could make of guessed arguments: it is for this host alone."""
 
 
 def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
     def load(args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        key, call_tag = shape.describe(args, kwargs)
-        tags = shape.tags(args, kwargs, call_tag)
+        about = shape.about(args, kwargs)
         work = functools.partial(function, *args, **kwargs)
-        manager, allows = shape.manager(), shape.permissive
-        loaded = manager.load_missing(key, work, ttl=ttl, tags=tags, permissive=allows)
+        loaded = about.manager.load_missing(
+            about.key,
+            work,
+            ttl=ttl,
+            tags=about.tags,
+            permissive=shape.permissive,
+            l2_key=about.l2_key,
+            private_tags=about.private_tags,
+        )
         return cast("R", loaded)
 
     cached = _CachedFunction(shape.calls, load)
@@ -290,11 +351,16 @@ def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: flo
         value = probe(args, kwargs)
         if value is not miss:
             return value
-        key, call_tag = shape.describe(args, kwargs)
-        tags = shape.tags(args, kwargs, call_tag)
+        about = shape.about(args, kwargs)
         work = functools.partial(function, *args, **kwargs)
-        return await shape.manager().aload_missing(
-            key, work, ttl=ttl, tags=tags, permissive=shape.permissive
+        return await about.manager.aload_missing(
+            about.key,
+            work,
+            ttl=ttl,
+            tags=about.tags,
+            permissive=shape.permissive,
+            l2_key=about.l2_key,
+            private_tags=about.private_tags,
         )
 
     return _with_methods(cached, shape)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _MISS: Final = object()
 _CONFIGURED: Final[Any] = object()
+_BY_KEY: Final[Any] = object()
 
 _text: Final = str.__str__
 """The text a key holds, whatever its class makes of comparing and hashing it."""
@@ -122,10 +123,16 @@ class LoadingCache(TypedEntries):
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        l2_key: str | None = _BY_KEY,
+        private_tags: Iterable[str] = (),
     ) -> T:
         """Do what :meth:`get_or_load` does after its lookup has missed.
 
         For callers that looked already: a second lookup would count a second miss.
+
+        ``l2_key`` is the key under which other hosts look for the value. None: they could not find
+        it, so L2 is neither asked nor told. Left out: ``key``. ``private_tags`` are those of
+        ``tags`` that must not leave this host.
         """
         timeout = self._timeout(load_timeout_seconds)
         if not (isinstance(permissive, bool) or callable(permissive)):
@@ -135,9 +142,13 @@ class LoadingCache(TypedEntries):
             tags = tuple(tags) if isinstance(tags, Iterator) else tags
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         key = _text(key)
-        if self._l2 is not None:
-            request = Request(key, tags, priority, ttl, refresh, timeout, permissive)
-            shared = self._l2.before(loader, entry, request)
+        l2 = self._l2_for(l2_key)
+        if l2 is not None:
+            other = None if l2_key is _BY_KEY else l2_key
+            request = Request(
+                key, tags, priority, ttl, refresh, timeout, permissive, other, private_tags
+            )
+            shared = l2.before(loader, entry, request)
             loader, ttl, timeout = shared.load, shared.ttl, shared.timeout_seconds
             entry = cast("PreparedEntry", shared)
         return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh, permissive))
@@ -235,6 +246,8 @@ class LoadingCache(TypedEntries):
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        l2_key: str | None = _BY_KEY,
+        private_tags: Iterable[str] = (),
     ) -> T: ...
     @overload
     async def aload_missing(
@@ -248,6 +261,8 @@ class LoadingCache(TypedEntries):
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        l2_key: str | None = _BY_KEY,
+        private_tags: Iterable[str] = (),
     ) -> T: ...
     async def aload_missing(
         self,
@@ -260,10 +275,13 @@ class LoadingCache(TypedEntries):
         load_timeout_seconds: float | None = _CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        l2_key: str | None = _BY_KEY,
+        private_tags: Iterable[str] = (),
     ) -> T:
         """Do what :meth:`aget_or_load` does after its lookup has missed.
 
-        For callers that looked already: a second lookup would count a second miss.
+        For callers that looked already: a second lookup would count a second miss. ``l2_key`` and
+        ``private_tags`` are as for :meth:`load_missing`.
         """
         timeout = self._timeout(load_timeout_seconds)
         if not (isinstance(permissive, bool) or callable(permissive)):
@@ -273,14 +291,25 @@ class LoadingCache(TypedEntries):
             tags = tuple(tags) if isinstance(tags, Iterator) else tags
         entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
         key = _text(key)
-        if self._l2 is not None:
-            request = Request(key, tags, priority, ttl, refresh, timeout, permissive)
-            shared = self._l2.before(loader, entry, request)
+        l2 = self._l2_for(l2_key)
+        if l2 is not None:
+            other = None if l2_key is _BY_KEY else l2_key
+            request = Request(
+                key, tags, priority, ttl, refresh, timeout, permissive, other, private_tags
+            )
+            shared = l2.before(loader, entry, request)
             loader, ttl, timeout = shared.aload, shared.ttl, shared.timeout_seconds
             entry = cast("PreparedEntry", shared)
         return cast(
             "T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh, permissive)
         )
+
+    def _l2_for(self, l2_key: str | None) -> TwoLevels | None:
+        """What to ask before the loader of a value that other hosts know by this key."""
+        if l2_key is None and self._l2 is not None:
+            self._l2.pass_by()
+            return None
+        return self._l2
 
     def _l2_figures(self) -> dict[str, Any]:
         return {"enabled": False} if self._l2 is None else self._l2.figures()

@@ -384,10 +384,15 @@ impl CacheCore {
     /// Invalidate one call of a function: here by its own tag, elsewhere all calls of the function.
     ///
     /// Its tag is a digest of its arguments, among which may be a secret; it leaves no host.
-    fn _invalidate_call(&self, call_tag: &str, pattern: &Bound<'_, PyString>) -> PyResult<usize> {
+    fn _invalidate_call(
+        &self,
+        call_tag: &str,
+        pattern: &Bound<'_, PyString>,
+        is_shared: bool,
+    ) -> PyResult<usize> {
         self.inner.check_open()?;
         let mut named = Named::default();
-        if self.inner.bus.shares_values() {
+        if is_shared && self.inner.bus.shares_values() {
             // Values that other hosts have stored do not bear the tag.
             named.add_pattern(&text::utf8(pattern)?);
         } else {

@@ -87,6 +87,7 @@ check.no_such_attribute  # E: attr-defined
 cached_authorization("600")  # E: arg-type
 cached_authorization(tags=[1])  # E: list-item
 cached_authorization(cache="default")  # E: arg-type
+cached_authorization(l2_name=5)  # E: arg-type
 
 
 class Service:

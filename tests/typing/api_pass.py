@@ -147,6 +147,11 @@ async def check_later(org: str) -> bool:
     return True
 
 
+@cached_authorization(l2_name="permissions.can_read.v1")
+async def check_everywhere(user_id: UUID, project: str = "p1") -> bool:
+    return True
+
+
 class Service:
     @cached_authorization()
     def check(self, user_id: str) -> bool:
@@ -171,6 +176,8 @@ async def decorated(service: Service, user_id: UUID) -> None:
     assert_type(check(user_id), Permissions)
     assert_type(check(user_id=user_id, depth=2), Permissions)
     assert_type(await check_later("acme"), bool)
+    assert_type(await check_everywhere(user_id, project="p2"), bool)
+    check_everywhere.invalidate(user_id)
     pending: Coroutine[Any, Any, bool] = check_later("acme")
     await pending
     assert_type(check.cache_info(), CacheInfo)

@@ -17,7 +17,6 @@ import pytest
 from fleet import Host, Log, host
 from services.redis import until
 from velro_cache import (
-    AccessType,
     AuthorizationMethod,
     ConfigError,
     GenerationPermissions,
@@ -26,7 +25,6 @@ from velro_cache import (
     OptimizedCacheManager,
 )
 from velro_cache._engine import ManualClock
-from velro_cache.authorization.cached_check import CachedGenerationAccess
 from velro_cache.l2 import LockAnswer, MemoryL2
 
 KEY = "auth:user:42:profile"
@@ -495,7 +493,10 @@ class TestWhatIsNotShared:
 
 
 class TestDecisions:
-    """`CachedGenerationAccess` over two hosts. What its keys hold is its own business."""
+    """Decisions about generations, loaded by two hosts under a key of the caller's own.
+
+    `CachedGenerationAccess` does not share its own: see `tests/unit/test_l2_shared_calls.py`.
+    """
 
     def grant(self, **fields: Any) -> GenerationPermissions:
         return GenerationPermissions(
@@ -508,20 +509,18 @@ class TestDecisions:
             **fields,
         )
 
-    def service(self, decision: GenerationPermissions) -> Any:
-        class Service:
-            calls = 0
+    def check(
+        self, one: Host, decide: Callable[[], GenerationPermissions]
+    ) -> GenerationPermissions:
+        def seconds(decision: GenerationPermissions) -> float | None:
+            return decision.seconds_left(datetime.now(UTC))
 
-            async def validate_generation_media_access(self, **_: Any) -> GenerationPermissions:
-                self.calls += 1
-                return decision
+        def allows(decision: GenerationPermissions) -> bool:
+            return decision.granted
 
-        return Service()
-
-    def check(self, one: Host, service: Any) -> GenerationPermissions:
         async def main() -> GenerationPermissions:
-            access = CachedGenerationAccess(service, one, namespace="n")
-            answer = await access.check("g1", "u1", "token", AccessType.READ)
+            key = "auth:gen:g1:user:u1:access:of a session"
+            answer = await one.aget_or_load(key, decide, ttl=seconds, permissive=allows)
             await writes_are_over(one)
             return answer
 
@@ -530,22 +529,22 @@ class TestDecisions:
     def test_a_grant_is_shared_with_all_it_holds(self, log: Log, l2: MemoryL2) -> None:
         a, b = host(log, l2), host(log, l2)
         end = datetime.now(UTC) + timedelta(hours=1)
-        service = self.service(self.grant(expires_at=end))
+        service = Loader(self.grant(expires_at=end))
         assert self.check(a, service) == self.check(b, service) == self.grant(expires_at=end)
         assert service.calls == 1
 
     def test_a_grant_that_has_ended_meanwhile_is_not_believed(self, log: Log, l2: MemoryL2) -> None:
         a, b = host(log, l2), host(log, l2)
         soon = datetime.now(UTC) + timedelta(seconds=0.3)
-        service = self.service(self.grant(expires_at=soon))
+        service = Loader(self.grant(expires_at=soon))
         assert self.check(a, service).granted
         until(lambda: datetime.now(UTC) >= soon, "the grant has ended")
-        assert not self.check(b, service).granted
-        assert service.calls == 2
+        self.check(b, service)
+        assert (service.calls, figures(b)["hits"]) == (2, 0)
 
     def test_what_is_no_decision_is_not_believed(self, log: Log, l2: MemoryL2) -> None:
         a, b = host(log, l2), host(log, l2)
-        self.check(a, self.service(self.grant()))
+        self.check(a, Loader(self.grant()))
         (name,) = l2._entries
         assert a._l2 is not None and b._l2 is not None
         key = next(iter(a.keys()))
@@ -553,7 +552,7 @@ class TestDecisions:
         forged = codec.decode(key, l2.get(name) or b"")._replace(value={"granted": True})
         l2.set(name, codec.encode(key, forged), 60)
         deny = GenerationPermissions.denied("g1", "u1")
-        assert not self.check(b, self.service(deny)).granted
+        assert not self.check(b, Loader(deny)).granted
         assert figures(b)["refused"] == {"unfit": 1}
 
 

@@ -149,6 +149,8 @@ class CachedGenerationAccess:
                 priority=_PRIORITY,
                 refresh=force_refresh,
                 permissive=_allows,
+                # The digest in the key means nothing to another process.
+                l2_key=None,
             )
             # Nothing may be awaited from here on: the clock has the last word.
             if decision.is_expired(self._now()):

@@ -20,7 +20,7 @@ from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
 from velro_cache.l2.refused import RefusedValueError
 
-__all__ = ["Seal", "StorageKeys", "seal_for"]
+__all__ = ["CallDigests", "Seal", "StorageKeys", "seal_for"]
 
 _LONGEST_PLAIN_KEY: Final = 200
 
@@ -169,6 +169,40 @@ class StorageKeys:
         if len(data) <= _LONGEST_PLAIN_KEY and key.isprintable():
             return "=" + key
         return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+class CallDigests:
+    """Digests of the arguments of calls that are the same on all hosts.
+
+    They have a secret of their own, so a digest says nothing about arguments to whoever lacks it,
+    and is of no use for anything else.
+
+    Args:
+        config: The settings.
+    """
+
+    __slots__ = ("_context", "_key")
+
+    def __init__(self, config: OptimizedCacheConfig) -> None:
+        secret = _secret(config)
+        self._key = None if secret is None else _derive(secret, b"calls")
+        self._context = _framed(config.name.encode())
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a key from which theirs is derived; without, there are no digests."""
+        return self._key is not None
+
+    def digest(self, function: str, arguments: bytes) -> str:
+        """The digest of one call, in hexadecimal.
+
+        Args:
+            function: The name of the function.
+            arguments: Its arguments, written in the same way on all hosts.
+        """
+        assert self._key is not None  # noqa: S101 - whoever calls this has asked
+        data = self._context + _framed(function.encode()) + arguments
+        return hmac.digest(self._key, data, "sha256").hex()
 
 
 def _secret(config: OptimizedCacheConfig) -> bytes | None:

@@ -95,6 +95,10 @@ class Request(NamedTuple):
     refresh: bool
     load_timeout_seconds: float | None
     permissive: Any = True
+    shared_key: str | None = None
+    """Its key in the second level; None: the same."""
+    private_tags: Iterable[str] = ()
+    """Those of its tags that mean nothing to other processes, or must not leave this host."""
 
 
 class _Call(NamedTuple):
@@ -159,9 +163,10 @@ class SharedLoad:
         """The name under which it holds the lock of its key; empty if it does not."""
 
     @property
-    def key(self) -> str:
-        """The key, as the caller knows it."""
-        return self._request.key
+    def shared_key(self) -> str:
+        """The key under which other hosts look for the value."""
+        own = self._request.shared_key
+        return self._request.key if own is None else own
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -308,7 +313,7 @@ class SharedLoad:
         """Let one of all hosts load, and see what it has loaded; at most for a while."""
         levels = self._levels
         patience = self._patience()
-        lock, owner = levels.names.lock(self.key), secrets.token_hex(16)
+        lock, owner = levels.names.lock(self.shared_key), secrets.token_hex(16)
         end, pause, waited = time.monotonic() + patience, _FIRST_PAUSE_SECONDS, False
         while True:
             left = end - time.monotonic()
@@ -341,7 +346,7 @@ class SharedLoad:
         return _LOCK_SECONDS if longest is None else min(_LOCK_SECONDS, longest)
 
     def _get(self, within: float | None = None) -> _Call:
-        return _Call("get", (self._levels.names.value(self.key),), within)
+        return _Call("get", (self._levels.names.value(self.shared_key),), within)
 
     def _believes(self, data: Any) -> bool:
         """Whether what the backend returned is a value to go on with; notes it if so."""
@@ -352,7 +357,7 @@ class SharedLoad:
         if data == self._seen:
             return False
         try:
-            envelope = levels.codec.decode(self.key, data)
+            envelope = levels.codec.decode(self.shared_key, data)
             self._check(envelope)
         except RefusedValueError as refused:
             levels.counters.refused(refused.reason)
@@ -446,8 +451,10 @@ class SharedLoad:
             given = None if callable(request.ttl) else request.ttl
             life = self._seconds(given if ttl is None else ttl)
             end = levels.wall() + life
-            envelope = Envelope(generation, sequence, end, permissive, self._tags, value)
-            data = levels.codec.encode(request.key, envelope)
+            private = {*request.private_tags}
+            tags = tuple(tag for tag in self._tags if tag not in private)
+            envelope = Envelope(generation, sequence, end, permissive, tags, value)
+            data = levels.codec.encode(self.shared_key, envelope)
         except ValueNotSharedError as error:
             self._unshared(error.reason, _USELESS_SECONDS)
         except Exception:

@@ -21,7 +21,7 @@ from velro_cache.l2.calls import FAILED, Calls
 from velro_cache.l2.codec import Codec
 from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
 from velro_cache.l2.counters import Counters
-from velro_cache.l2.seal import StorageKeys, seal_for
+from velro_cache.l2.seal import CallDigests, StorageKeys, seal_for
 from velro_cache.l2.shared_load import Levels, Request, SharedLoad, SharingCache
 
 __all__ = ["TwoLevels"]
@@ -47,7 +47,16 @@ class TwoLevels:
             the settings ask for.
     """
 
-    __slots__ = ("_backend", "_calls", "_counters", "_levels", "_own", "_seal", "_tasks")
+    __slots__ = (
+        "_backend",
+        "_calls",
+        "_counters",
+        "_digests",
+        "_levels",
+        "_own",
+        "_seal",
+        "_tasks",
+    )
 
     def __init__(
         self,
@@ -73,6 +82,7 @@ class TwoLevels:
         seal = seal_for(config)
         self._backend: Any = backend
         self._seal = _SEALS[seal.mode]
+        self._digests = CallDigests(config)
         self._counters = Counters()
         self._calls = Calls(backend, config.l2_timeout_seconds, self._counters, config.name, now)
         if config.l2_single_flight and not self._calls.has_locks:
@@ -111,6 +121,24 @@ class TwoLevels:
         """
         return SharedLoad(self._levels, request, entry, loader)
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether hosts have a key in common, for signing or encryption."""
+        return self._digests.has_secret
+
+    def digest_of_call(self, function: str, arguments: bytes) -> str:
+        """Digest the arguments of a call as all hosts do; only if :attr:`has_secret`.
+
+        Args:
+            function: The name of the function, the same on all hosts.
+            arguments: Its arguments; see :mod:`velro_cache.l2.arguments`.
+        """
+        return self._digests.digest(function, arguments)
+
+    def pass_by(self) -> None:
+        """Count a load that is nothing to other processes."""
+        self._counters.skipped("process_key")
+
     def figures(self) -> dict[str, Any]:
         """What happened, for ``get_stats()``."""
         return {
@@ -139,7 +167,7 @@ class TwoLevels:
             await self._own.aclose()
 
     def _write_later(self, load: SharedLoad, data: bytes, ttl_seconds: float) -> None:
-        name = self._levels.names.value(load.key)
+        name = self._levels.names.value(load.shared_key)
         if load.loop is None:
 
             def written(answer: Any) -> None:
@@ -164,7 +192,7 @@ class TwoLevels:
 
     def _unlock_later(self, load: SharedLoad, useless_seconds: float) -> None:
         owner, load.owner = load.owner, ""
-        arguments = (self._levels.names.lock(load.key), owner, useless_seconds)
+        arguments = (self._levels.names.lock(load.shared_key), owner, useless_seconds)
         if load.loop is None or load.loop.is_closed():
             # An answer that is not waited for; a lock that is not given back ends by itself.
             self._calls.begin("unlock", *arguments, then=_ignore)

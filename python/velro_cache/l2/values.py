@@ -11,7 +11,7 @@ Nothing is imported and no code of the value's runs, neither when writing nor wh
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, EnumMeta
@@ -30,6 +30,7 @@ __all__ = [
     "flatten",
     "rebuild",
     "register_type",
+    "take_apart",
 ]
 
 T = TypeVar("T")
@@ -155,7 +156,7 @@ class _Writer:
                 self.write(key, depth + 1)
                 self.write(item, depth + 1)
         else:
-            self.write_record(value, kind, depth)
+            self.write_record(value, depth)
 
     def write_int(self, value: int) -> None:
         if _SMALLEST_INT <= value <= _LARGEST_INT:
@@ -166,13 +167,8 @@ class _Writer:
             raise ValueNotSharedError("size")
         self.add(Part(_BIG_INT, value.to_bytes(size, "big", signed=True)), size)
 
-    def write_record(self, value: Any, kind: type, depth: int) -> None:
-        name = _names.get(kind)
-        if name is None and isinstance(kind, EnumMeta):
-            name = "enum"
-        if name is None:
-            raise ValueNotSharedError("type")
-        parts = _records[name].take_apart(value)
+    def write_record(self, value: Any, depth: int) -> None:
+        name, parts = take_apart(value)
         self.begin(_RECORD, len(parts))
         self.add(name, len(name))
         for item in parts:
@@ -188,6 +184,28 @@ class _Writer:
         if self.left < 0 or len(self.parts) >= MAX_PARTS:
             raise ValueNotSharedError("size")
         self.parts.append(part)
+
+
+def take_apart(value: Any, only: Container[str] | None = None) -> tuple[str, tuple[Any, ...]]:
+    """Take a value that is no container into its parts.
+
+    Args:
+        value: The value.
+        only: Names of the types to be taken; None: all that are known.
+
+    Returns:
+        The name of its type in shared values, and the parts.
+
+    Raises:
+        ValueNotSharedError: It is of another type, or of one that other hosts would not know.
+    """
+    kind = type(value)
+    name = _names.get(kind)
+    if name is None and isinstance(kind, EnumMeta):
+        name = "enum"
+    if name is None or (only is not None and name not in only):
+        raise ValueNotSharedError("type")
+    return name, _records[name].take_apart(value)
 
 
 def rebuild(parts: Iterator[Any]) -> Any:
