@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
+from calling import by_calling
 from member import Answer, Member, key_of, tags_of
 
 
@@ -69,3 +71,22 @@ def calls_an_allow_harmless(member: Member) -> None:
 def promises_what_it_does_not_wait_for(member: Member) -> None:
     """Reports to its caller that the log has an invalidation as soon as this host has it."""
     member.promises = "bus"
+
+
+def believes_whatever_lies_in_l2(member: Member) -> None:
+    """Takes what other hosts have stored for true, whatever was invalidated since."""
+    by_calling(member)
+    two = member.cache._l2
+    assert two is not None
+    two._levels = two._levels._replace(cache=_Credulous(two._levels.cache))
+
+
+class _Credulous:
+    """A cache that admits everything."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+        self._position, self._prepare = cache._position, cache._prepare
+
+    def _admits(self, *_: object) -> bool:
+        return True

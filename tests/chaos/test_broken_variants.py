@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from checker import Tally
 from network import HERE, LONG, THERE, Hosts, hosts, server_of
+from test_shared_values import sharing_hosts
 from workers import Fleet
 
 
@@ -96,3 +97,17 @@ def test_a_host_that_promises_what_it_does_not_wait_for(tmp_path: Path, scale: i
         found = _cut_off_until_caught(both, HERE, watched=12 * scale)
     assert_caught(found, watched=12 * scale)
     assert _late(found) <= {2, 3}
+
+
+def test_a_worker_that_believes_whatever_lies_in_l2(tmp_path: Path, scale: int) -> None:
+    with sharing_hosts(tmp_path) as (both, _):
+        for worker, habit in enumerate(
+            ["calling.by_calling"] * 3 + ["breakage.believes_whatever_lies_in_l2"]
+        ):
+            host = (HERE, HERE, THERE, THERE)[worker]
+            both.fleet.start([worker], host=host, **both.plan(host, habit=habit))
+        both.fleet.until_at_work()
+        both.fleet.run_until(lambda found: found.watched >= 12 * scale and found.violations)
+        found = both.fleet.stop()
+    assert_caught(found, watched=12 * scale)
+    assert 3 in _late(found)
