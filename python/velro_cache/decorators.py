@@ -82,13 +82,19 @@ class Cached(Protocol, Generic[P, R_co]):
         ...
 
     def cache_clear(self) -> int:
-        """Invalidate all results of this function; return how many there were."""
+        """Invalidate all results of functions of this module and name, in all processes.
+
+        Returns:
+            How many there were here.
+        """
         ...
 
     def invalidate(self, *args: Any, **kwargs: Any) -> int:
-        """Invalidate the result for these arguments.
+        """Invalidate the results for these arguments, in all processes.
 
-        An id given as a UUID or as its text means the same here.
+        An id given as a UUID or as its text means the same here, and so do all functions of this
+        module and name (closures), and all instances of a class: another process cannot tell
+        which of its own is meant.
 
         Args:
             *args: As in the call. For a method, the instance comes first:
@@ -301,12 +307,12 @@ class _Shape:
         return CacheInfo(hits, misses, manager.config.max_entries, entries)
 
     def clear(self) -> int:
-        return self.manager().invalidate_by_pattern(self.calls.pattern)
+        return self.manager().invalidate_by_pattern(self.calls.family_pattern)
 
     def invalidate(self, *args: Any, **kwargs: Any) -> int:
         _, call_tag = self.describe(args, kwargs)
         is_shared = self.shared is not None
-        return self.manager()._invalidate_call(call_tag, self.calls.pattern, is_shared)
+        return self.manager()._invalidate_call(call_tag, self.calls.family_pattern, is_shared)
 
 
 class _About(NamedTuple):

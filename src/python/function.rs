@@ -52,7 +52,9 @@ struct Parameter {
 #[derive(Debug)]
 pub(super) struct CachedCalls {
     prefix: Box<[u8]>,
-    name: String,
+    /// Its name without its number: what other processes call it, too.
+    family: String,
+    family_prefix: Box<[u8]>,
     parameters: DroppedGuarded<Vec<Parameter>>,
     /// How many parameters there are, if all can be given by position and nothing else says what
     /// is keyed.
@@ -69,10 +71,19 @@ pub(super) struct CachedCalls {
     misses: AtomicU64,
 }
 
+/// What the keys of functions begin with whose name is this, or begins so.
+fn prefix_of(name: &str, end: &[u8]) -> Box<[u8]> {
+    let mut prefix = Text::from_slice(b"auth:call:");
+    crate::engine::ids::push_id(name.as_bytes(), &mut prefix);
+    prefix.extend_from_slice(end);
+    prefix.as_slice().into()
+}
+
 #[pymethods]
 impl CachedCalls {
     /// Args:
-    ///     name: Unique name of the function, part of its keys.
+    ///     name: Unique name of the function, part of its keys; what is unique to it in this
+    ///         process stands behind the last ``#``.
     ///     parameters: Name, kind (`inspect.Parameter.kind`), whether it has a default, default.
     ///     has_receiver: Whether it is a method.
     ///     key_function: From the arguments to what is keyed; None: the arguments.
@@ -89,12 +100,15 @@ impl CachedCalls {
         miss: Py<PyAny>,
     ) -> PyResult<Self> {
         digest::init()?;
-        let mut prefix = Text::from_slice(b"auth:call:");
-        crate::engine::ids::push_id(name.as_bytes(), &mut prefix);
-        prefix.push(b':');
+        let family = name.rsplit_once('#').map_or(name, |(family, _)| family);
         let mut calls = Self {
-            prefix: prefix.as_slice().into(),
-            name: name.to_owned(),
+            prefix: prefix_of(name, b":"),
+            family: family.to_owned(),
+            family_prefix: if family == name {
+                prefix_of(name, b":")
+            } else {
+                prefix_of(&format!("{family}#"), b"")
+            },
             parameters: DroppedGuarded::new(Vec::new()),
             plain_parameters: None,
             takes_more_by_position: false,
@@ -152,10 +166,11 @@ impl CachedCalls {
             return Ok(None);
         }
         let key = self.key(&digest::hex(digest::keyed(&given)?));
-        // Not keyed with the secret of this process: other workers must name the call alike. It
-        // is only ever used to find a slot, and is stored nowhere.
+        // Not keyed with the secret of this process, and without what only this process knows:
+        // other workers must name the call alike. It is only ever used to find a slot, and is
+        // stored nowhere.
         let mut hasher = SipHasher24::new();
-        hasher.write(self.name.as_bytes());
+        hasher.write(self.family.as_bytes());
         hasher.write(&merged);
         let tag = format!("call:{:032x}", hasher.finish128().as_u128());
         Ok(Some((text::to_python(py, &key)?, tag)))
@@ -165,6 +180,13 @@ impl CachedCalls {
     #[getter]
     fn pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         text::to_python(py, &[&self.prefix, &b"*"[..]].concat())
+    }
+
+    /// Pattern of all keys of functions that bear its name, whatever their number: in another
+    /// process, this function may have been defined earlier or later.
+    #[getter]
+    fn family_pattern<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text::to_python(py, &[&self.family_prefix, &b"*"[..]].concat())
     }
 
     /// Lookups answered from memory, and those that were not.
@@ -211,7 +233,11 @@ impl CachedCalls {
         out: &mut Encoded,
     ) -> PyResult<()> {
         if at == 0 && self.has_receiver {
-            self.receivers.push(value, out)
+            match spelling {
+                Spelling::AsGiven => self.receivers.push(value, out),
+                // Which object of another process it is, nobody can say: it is all of them.
+                Spelling::Merged => Ok(()),
+            }
         } else {
             call_key::push(value, spelling, out)
         }
