@@ -2,7 +2,7 @@
 
 use super::options::Options;
 use super::redis::RedisLog;
-use super::sql::connect_sql;
+use super::sql::{connect_sql, connect_sql_pair};
 use super::{InvalidationLog, LogError};
 
 /// Opens the log at an address, by its scheme: `redis://`, `rediss://`, `unix://`,
@@ -27,6 +27,24 @@ pub fn connect(
              rediss://, unix://, postgresql:// or sqlite://",
             redacted(url)
         ))),
+    }
+}
+
+/// The same, for the two threads of a process: one who reads and one who appends. What the first
+/// one has seen of the log, the other one knows.
+///
+/// # Errors
+/// As for [`connect`].
+pub fn connect_pair(
+    url: &str,
+    name: &str,
+    options: Options,
+) -> Result<[Box<dyn InvalidationLog>; 2], LogError> {
+    match scheme(url) {
+        Some("postgresql" | "postgres" | "sqlite") => {
+            connect_sql_pair(url, name, options.check()?.timeout)
+        }
+        _ => Ok([connect(url, name, options)?, connect(url, name, options)?]),
     }
 }
 

@@ -35,6 +35,8 @@ mod publisher;
 #[cfg(feature = "logs")]
 pub mod redis;
 #[cfg(feature = "logs")]
+mod remembered;
+#[cfg(feature = "logs")]
 pub mod sql;
 #[cfg(feature = "logs")]
 pub mod sqlite;

@@ -13,6 +13,8 @@
 //! emptied tables get another one), the start of the server, and a text from an unlogged table:
 //! that one is empty after a crash and on a standby that was promoted, so a new text stands for
 //! every way in which the server can lose what was committed, `synchronous_commit = off` included.
+//! Old rows that are put back into the tables are noticed by those who read them before, who give
+//! the counter another text; see [`super::remembered`].
 //!
 //! The client is asynchronous and runs on the thread that calls, so that every wait can be given
 //! up. A forked child must not use, nor even close, the connection of its parent: it leaves it
@@ -20,6 +22,7 @@
 
 use super::options::check_name;
 use super::postgres_link::{Address, HOW_TO_CREATE, Link, as_setting, failure};
+use super::remembered::{Mark, Memory, Remembered, Shown};
 use super::sql::{self, Cleaning, MOST_CLEANED, MOST_READ_BYTES, RETENTION};
 use super::{Appended, Batch, Entry, Heartbeat, Host, InvalidationLog, LogError, Poll, Sequence};
 use futures_util::future::{join, try_join};
@@ -63,6 +66,13 @@ macro_rules! life {
     };
 }
 
+/// By which an entry is recognized: when it was written, and what it says.
+macro_rules! fingerprint {
+    () => {
+        "concat(extract(epoch FROM created_at), '/', encode(sha256(body), 'hex'))"
+    };
+}
+
 // Workers of one host may have different settings, and a heartbeat of any is one of the host:
 // whoever waits for it must wait for the one that serves longest.
 const BEAT: &str = "
@@ -76,10 +86,19 @@ ON CONFLICT (name, host) DO UPDATE SET generation = excluded.generation,
     ELSE excluded.max_staleness_ms END,
   seen_at = clock_timestamp()";
 
+// What bears the number of the mark ($5), and the newest entry, in the first row only.
 const READ: &str = concat!(
     "SELECT c.seq, ",
     life!(),
-    ", (SELECT min(seq) FROM velro_invalidations WHERE name = $1), e.seq, e.body
+    ", (SELECT min(seq) FROM velro_invalidations WHERE name = $1), e.seq, e.body, c.generation,
+     CASE WHEN coalesce(e.bytes, 0) = 0 THEN
+         (SELECT ",
+    fingerprint!(),
+    " FROM velro_invalidations WHERE name = $1 AND seq = $5) END,
+     CASE WHEN coalesce(e.bytes, 0) = 0 THEN
+         (SELECT ",
+    fingerprint!(),
+    " FROM velro_invalidations WHERE name = $1 AND seq = c.seq) END
      FROM velro_counter c
      JOIN velro_incarnation i ON i.name = c.name
      LEFT JOIN LATERAL (
@@ -98,8 +117,22 @@ const APPEND: &str = concat!(
      )
      SELECT c.seq, ",
     life!(),
-    ", pg_notify($3, c.seq::text)::text
+    ", pg_notify($3, c.seq::text)::text, c.generation,
+     (SELECT min(seq) FROM velro_invalidations WHERE name = $1),
+     (SELECT ",
+    fingerprint!(),
+    " FROM velro_invalidations WHERE name = $1 AND seq = $4)
      FROM c JOIN entry ON entry.seq = c.seq JOIN velro_incarnation i ON i.name = $1"
+);
+
+/// Of several who find out that the log was rewritten, one does it.
+const NEW_GENERATION: &str = "
+UPDATE velro_counter SET generation = gen_random_uuid()::text WHERE name = $1 AND generation = $2";
+
+const LIFE: &str = concat!(
+    "SELECT ",
+    life!(),
+    " FROM velro_counter c JOIN velro_incarnation i ON i.name = c.name WHERE c.name = $1"
 );
 
 const LAST: &str = "SELECT seq FROM velro_counter WHERE name = $1";
@@ -108,20 +141,21 @@ const HOSTS: &str = "
 SELECT host, generation, applied FROM velro_hosts
 WHERE name = $1 AND seen_at + max_staleness_ms * interval '1 millisecond' > clock_timestamp()";
 
-/// Removes the oldest entries, up to the first one that is young enough: never one in the middle,
-/// whatever the clock did. One program at a time.
+/// Removes the oldest entries that are followed by one that is old enough: never one in the middle,
+/// whatever the clock did, and never the newest. One program at a time.
 const CLEAN: &str = "
 WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended($1, 7310868735448229922)) AS mine
 ), oldest AS (
     SELECT seq, created_at FROM velro_invalidations WHERE name = $1 ORDER BY seq LIMIT $2
 ), kept AS (
-    SELECT min(seq) AS seq FROM oldest
-    WHERE created_at > clock_timestamp() - $3 * interval '1 millisecond'
+    SELECT coalesce(
+        min(seq) FILTER (WHERE created_at > clock_timestamp() - $3 * interval '1 millisecond'),
+        max(seq) + 1
+    ) - 1 AS seq FROM oldest
 )
 DELETE FROM velro_invalidations WHERE name = $1 AND (SELECT mine FROM turn)
-  AND seq IN (SELECT seq FROM oldest)
-  AND seq < coalesce((SELECT seq FROM kept), 9223372036854775807)";
+  AND seq IN (SELECT seq FROM oldest) AND seq < (SELECT seq FROM kept)";
 
 const CLEAN_HOSTS: &str = "
 DELETE FROM velro_hosts
@@ -138,6 +172,7 @@ pub struct PostgresLog {
     channel: String,
     timeout: Duration,
     cleaning: Cleaning,
+    remembered: Remembered,
     /// None before the first call.
     connected: Option<Connected>,
 }
@@ -187,8 +222,14 @@ impl PostgresLog {
             channel: sql::channel(name),
             timeout,
             cleaning: Cleaning::default(),
+            remembered: Remembered::default(),
             connected: None,
         })
+    }
+
+    /// With what another connection of this process remembers, too.
+    pub(super) fn remembering(self, remembered: Remembered) -> Self {
+        Self { remembered, ..self }
     }
 
     /// Does something within the time limit, on a connection that is made if there is none.
@@ -308,7 +349,13 @@ impl Names<'_> {
         client.query_typed(BEAT, &values).await.map(drop).map_err(failure)
     }
 
-    async fn read(&self, client: &Client, poll: &Poll<'_>) -> Result<Batch, LogError> {
+    async fn read(
+        &self,
+        client: &Client,
+        poll: &Poll<'_>,
+        memory: &Memory,
+    ) -> Result<Answer, LogError> {
+        let mark = sql::to_sql(memory.number());
         let after = sql::to_sql(poll.after);
         let limit = sql::limit(poll.max_entries);
         let values = [
@@ -316,9 +363,32 @@ impl Names<'_> {
             (&after as _, Type::INT8),
             (&limit as _, Type::INT8),
             (&MOST_READ_BYTES as _, Type::INT8),
+            (&mark as _, Type::INT8),
         ];
         let rows = client.query_typed(READ, &values).await.map_err(failure)?;
-        batch(&rows)
+        answer(&rows)
+    }
+
+    /// An answer of the life that is remembered or of another one, never of one that was rewritten.
+    async fn settle(
+        &self,
+        client: &Client,
+        poll: &Poll<'_>,
+        memory: &Memory,
+        answer: Answer,
+    ) -> Result<Answer, LogError> {
+        if !memory.contradicts(&answer.shown()) {
+            return Ok(answer);
+        }
+        self.begin_anew(client, &answer.counter).await?;
+        let answer = self.read(client, poll, memory).await?;
+        if memory.contradicts(&answer.shown()) { Err(sql::rewritten()) } else { Ok(answer) }
+    }
+
+    /// Gives the log a new generation, if it still has this one.
+    async fn begin_anew(&self, client: &Client, counter: &str) -> Result<(), LogError> {
+        let values = [(&self.name as _, Type::TEXT), (&counter as _, Type::TEXT)];
+        client.query_typed(NEW_GENERATION, &values).await.map(drop).map_err(failure)
     }
 
     async fn clean(&self, client: &Client) -> Result<(), LogError> {
@@ -333,16 +403,40 @@ impl Names<'_> {
         client.query_typed(CLEAN_HOSTS, &values).await.map(drop).map_err(failure)
     }
 
-    async fn append(&self, client: &Client, body: &[u8]) -> Result<Appended, LogError> {
+    async fn append(
+        &self,
+        client: &Client,
+        body: &[u8],
+        memory: &Memory,
+    ) -> Result<Appended, LogError> {
+        let mark = sql::to_sql(memory.number());
         let values = [
             (&self.name as _, Type::TEXT),
             (&body as _, Type::BYTEA),
             (&self.channel as _, Type::TEXT),
+            (&mark as _, Type::INT8),
         ];
         let row = client.query_typed_opt(APPEND, &values).await.map_err(failure)?;
         let row = row.ok_or_else(emptied)?;
+        let sequence = sql::from_sql(get(&row, 0)?)?;
         let generation = sql::generation(get(&row, 1)?);
-        Ok(Appended { generation, sequence: sql::from_sql(get(&row, 0)?)? })
+        let first = get::<Option<i64>>(&row, 4)?.map_or(Ok(sequence), sql::from_sql)?;
+        // As of before it was appended.
+        let shown = Shown {
+            generation: &generation,
+            first,
+            last: sequence.saturating_sub(1),
+            at_mark: get(&row, 5)?,
+        };
+        if !memory.contradicts(&shown) {
+            return Ok(Appended { generation, sequence });
+        }
+        // Hosts that know the former entry of this number must not be taken to know this one.
+        self.begin_anew(client, get(&row, 3)?).await?;
+        let name = [(&self.name as _, Type::TEXT)];
+        let row = client.query_typed_opt(LIFE, &name).await.map_err(failure)?;
+        let generation = sql::generation(get(&row.ok_or_else(emptied)?, 0)?);
+        Ok(Appended { generation, sequence })
     }
 }
 
@@ -368,7 +462,23 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, at: usize) -> Re
     row.try_get(at).map_err(|error| LogError::NotALog(error.to_string()))
 }
 
-fn batch(rows: &[Row]) -> Result<Batch, LogError> {
+/// What a read shows.
+struct Answer {
+    batch: Batch,
+    /// The text of the counter.
+    counter: String,
+    at_mark: Option<String>,
+    newest: Option<Mark>,
+}
+
+impl Answer {
+    fn shown(&self) -> Shown<'_> {
+        let Batch { generation, first, last, .. } = &self.batch;
+        Shown { generation, first: *first, last: *last, at_mark: self.at_mark.as_deref() }
+    }
+}
+
+fn answer(rows: &[Row]) -> Result<Answer, LogError> {
     let first_row = rows.first().ok_or_else(emptied)?;
     let last = sql::from_sql(get(first_row, 0)?)?;
     let first = match get::<Option<i64>>(first_row, 2)? {
@@ -382,31 +492,42 @@ fn batch(rows: &[Row]) -> Result<Batch, LogError> {
             entries.push(Entry { sequence: sql::from_sql(sequence)?, body });
         }
     }
-    Ok(Batch { generation: sql::generation(get(first_row, 1)?), first, last, entries })
+    let newest = get::<Option<String>>(first_row, 7)?;
+    Ok(Answer {
+        batch: Batch { generation: sql::generation(get(first_row, 1)?), first, last, entries },
+        counter: get(first_row, 5)?,
+        at_mark: get(first_row, 6)?,
+        newest: newest.map(|fingerprint| Mark { sequence: last, fingerprint }),
+    })
 }
 
 impl InvalidationLog for PostgresLog {
     fn poll(&mut self, poll: &Poll<'_>) -> Result<Batch, LogError> {
         let clean = poll.heartbeat.is_some() && self.cleaning.is_due();
-        self.call(Duration::ZERO, async |link, names| {
+        let memory = self.remembered.now();
+        let Answer { batch, newest, .. } = self.call(Duration::ZERO, async |link, names| {
             let client = &link.client;
-            let Some(beat) = &poll.heartbeat else {
-                let batch = names.read(client, poll).await?;
-                link.last = batch.last;
-                return Ok(batch);
+            let read = names.read(client, poll, &memory);
+            let answer = match &poll.heartbeat {
+                None => read.await?,
+                // Sent together, done one after the other: each is a transaction of its own. The
+                // server reads on only when the first is committed.
+                Some(beat) => {
+                    let (beaten, answer) = join(names.beat(client, beat), read).await;
+                    beaten?;
+                    answer?
+                }
             };
-            // Sent together, done one after the other: each is a transaction of its own. The
-            // server reads on only when the first is committed.
-            let (beaten, batch) = join(names.beat(client, beat), names.read(client, poll)).await;
-            beaten?;
-            let batch = batch?;
-            link.last = batch.last;
+            let answer = names.settle(client, poll, &memory, answer).await?;
+            link.last = answer.batch.last;
             if clean {
                 // Only housekeeping; what was read is good all the same.
                 let _ = names.clean(client).await;
             }
-            Ok(batch)
-        })
+            Ok(answer)
+        })?;
+        self.remembered.note(&batch.generation, newest);
+        Ok(batch)
     }
 
     fn wait(&mut self, after: Sequence, at_most: Duration) -> Result<(), LogError> {
@@ -434,8 +555,9 @@ impl InvalidationLog for PostgresLog {
 
     fn append(&mut self, body: &[u8]) -> Result<Appended, LogError> {
         sql::check_body(body)?;
+        let memory = self.remembered.now();
         self.call(Duration::ZERO, async |link, names| {
-            let appended = names.append(&link.client, body).await?;
+            let appended = names.append(&link.client, body, &memory).await?;
             link.last = appended.sequence;
             Ok(appended)
         })

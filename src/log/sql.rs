@@ -8,13 +8,15 @@
 
 use super::event::MOST_BODY_BYTES;
 use super::postgres::PostgresLog;
+use super::remembered::Remembered;
 use super::sqlite::SqliteLog;
 use super::{InvalidationLog, LogError, Sequence};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-/// Entries are kept for so long at least. Who was away for longer believes nothing it has.
+/// Entries are kept for so long at least after the next one has come. Who was away for longer
+/// believes nothing it has.
 pub(super) const RETENTION: Duration = Duration::from_hours(24);
 
 /// Pause between two looks for entries that are too old.
@@ -40,11 +42,39 @@ pub fn connect_sql(
     name: &str,
     timeout: Duration,
 ) -> Result<Box<dyn InvalidationLog>, LogError> {
+    connect_remembering(url, name, timeout, Remembered::default())
+}
+
+/// The same, for one who reads and one who appends; see [`Remembered`].
+///
+/// # Errors
+/// As for [`connect_sql`].
+pub(super) fn connect_sql_pair(
+    url: &str,
+    name: &str,
+    timeout: Duration,
+) -> Result<[Box<dyn InvalidationLog>; 2], LogError> {
+    let remembered = Remembered::default();
+    let open = || connect_remembering(url, name, timeout, remembered.clone());
+    Ok([open()?, open()?])
+}
+
+fn connect_remembering(
+    url: &str,
+    name: &str,
+    timeout: Duration,
+    remembered: Remembered,
+) -> Result<Box<dyn InvalidationLog>, LogError> {
     if url.starts_with("sqlite:") {
-        Ok(Box::new(SqliteLog::open(url, name, timeout)?))
+        Ok(Box::new(SqliteLog::open(url, name, timeout)?.remembering(remembered)))
     } else {
-        Ok(Box::new(PostgresLog::open(url, name, timeout)?))
+        Ok(Box::new(PostgresLog::open(url, name, timeout)?.remembering(remembered)))
     }
+}
+
+/// What is said where a log was rewritten and could not be given a new life.
+pub(super) fn rewritten() -> LogError {
+    LogError::Refused("old rows were put back into its tables, and again meanwhile".into())
 }
 
 /// Refuses a body that no entry may have.
@@ -67,7 +97,12 @@ pub(super) fn channel(name: &str) -> String {
 /// A short name for a life of a log, from all that changes when it may have lost something: the
 /// beginning of its SHA-256 in hexadecimal.
 pub(super) fn generation(life: &str) -> String {
-    Sha256::digest(life).iter().take(16).fold(String::new(), |mut text, byte| {
+    digest(life.as_bytes())
+}
+
+/// The beginning of a SHA-256 in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).fold(String::new(), |mut text, byte| {
         // Writing to a text cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

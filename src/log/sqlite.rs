@@ -6,13 +6,15 @@
 //!
 //! **A generation** is the random text of the counter, device and inode of the file, and this
 //! boot of the machine: a file that was replaced is another log, and a machine that lost its
-//! power may have lost the last commits.
+//! power may have lost the last commits. Old rows that are put back into the file are noticed by
+//! those who read them before, who give the counter another text; see [`super::remembered`].
 //!
 //! **One connection per process and file**, never closed: [`crate::ofd_locks`] says why. Threads
 //! use it only inside the gate of forks and never wait for each other in there, so a forked child
 //! finds it at rest. It leaves the one of its parent alone and opens its own.
 
 use super::options::check_name;
+use super::remembered::{Mark, Memory, Remembered, Shown};
 use super::sql::{self, Cleaning, MOST_CLEANED, MOST_READ_BYTES, RETENTION};
 use super::{Appended, Batch, Entry, Heartbeat, Host, InvalidationLog, LogError, Poll, Sequence};
 use crate::{fork_gate, ofd_locks};
@@ -58,6 +60,14 @@ const ENTRIES: &str = "
 SELECT seq, CAST(body AS BLOB) FROM velro_invalidations WHERE name = ?1 AND seq > ?2
 ORDER BY seq LIMIT ?3";
 
+const ENTRY: &str = "
+SELECT CAST(created_at AS TEXT), CAST(body AS BLOB) FROM velro_invalidations
+WHERE name = ?1 AND seq = ?2";
+
+const NEW_GENERATION: &str = "
+UPDATE velro_counter SET generation = lower(hex(randomblob(16)))
+WHERE name = ?1 AND generation = ?2";
+
 const NEXT: &str = "
 INSERT INTO velro_counter (name, seq) VALUES (?1, 1)
 ON CONFLICT (name) DO UPDATE SET seq = seq + 1 RETURNING seq, generation";
@@ -68,15 +78,15 @@ const HOSTS: &str = concat!(
     now!()
 );
 
-/// The oldest entries up to the first one that is young enough; see the one for PostgreSQL.
+/// The oldest entries that are followed by one that is old enough; see the one for PostgreSQL.
 const CLEAN: &str = concat!(
     "WITH oldest AS (
          SELECT seq, created_at FROM velro_invalidations WHERE name = ?1 ORDER BY seq LIMIT ?2
      )
      DELETE FROM velro_invalidations WHERE name = ?1 AND seq IN (SELECT seq FROM oldest)
-     AND seq < coalesce((SELECT min(seq) FROM oldest WHERE created_at > ",
+     AND seq < (SELECT coalesce(min(CASE WHEN created_at > ",
     now!(),
-    " - ?3), 9223372036854775807)"
+    " - ?3 THEN seq END), max(seq) + 1) - 1 FROM oldest)"
 );
 
 const CLEAN_HOSTS: &str = concat!(
@@ -131,6 +141,7 @@ pub struct SqliteLog {
     cleaning: Cleaning,
     /// The file that was read last.
     last_read: Cell<Option<Identity>>,
+    remembered: Remembered,
 }
 
 impl SqliteLog {
@@ -168,7 +179,13 @@ impl SqliteLog {
             boot,
             cleaning: Cleaning::default(),
             last_read: Cell::new(None),
+            remembered: Remembered::default(),
         })
+    }
+
+    /// With what another connection of this process remembers, too.
+    pub(super) fn remembering(self, remembered: Remembered) -> Self {
+        Self { remembered, ..self }
     }
 
     /// The file as it lies there now, opened once; None while another thread opens one. Inside the
@@ -278,21 +295,64 @@ impl SqliteLog {
         Ok(())
     }
 
+    fn counter(&self, connection: &Connection, file: &OpenFile) -> Result<Counter, Failure> {
+        let counter = connection
+            .prepare_cached(COUNTER)?
+            .query_row([&self.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((last, text, first)) = counter else { return Err(Failure::NotThere) };
+        let (last, text, first): (i64, String, Option<i64>) = (last, text, first);
+        let last = sql::from_sql(last)?;
+        let first = first.map_or(Ok(last.saturating_add(1)), sql::from_sql)?;
+        let generation = self.generation(&text, file);
+        Ok(Counter { last, first, text, generation })
+    }
+
+    /// By which an entry is recognized: when it was written, and what it says.
+    fn fingerprint(
+        &self,
+        connection: &Connection,
+        sequence: Sequence,
+    ) -> Result<Option<String>, Failure> {
+        let entry = connection
+            .prepare_cached(ENTRY)?
+            .query_row(params![self.name, sql::to_sql(sequence)], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })
+            .optional()?;
+        Ok(entry.map(|(created_at, body)| format!("{created_at}/{}", sql::digest(&body))))
+    }
+
+    /// The counter of the life that is remembered or of another one, never of one that was
+    /// rewritten: that gets a new generation here.
+    fn settled_counter(
+        &self,
+        connection: &Connection,
+        file: &OpenFile,
+        memory: &Memory,
+    ) -> Result<Counter, Failure> {
+        let counter = self.counter(connection, file)?;
+        let at_mark = self.fingerprint(connection, memory.number())?;
+        if !memory.contradicts(&counter.shown(at_mark.as_deref())) {
+            return Ok(counter);
+        }
+        connection.prepare_cached(NEW_GENERATION)?.execute(params![self.name, counter.text])?;
+        let counter = self.counter(connection, file)?;
+        let still = memory.contradicts(&counter.shown(at_mark.as_deref()));
+        if still { Err(sql::rewritten().into()) } else { Ok(counter) }
+    }
+
     fn read(
         &self,
         connection: &Connection,
         file: &OpenFile,
         poll: &Poll<'_>,
-    ) -> Result<Batch, Failure> {
-        let counter = connection
-            .prepare_cached(COUNTER)?
-            .query_row([&self.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((last, generation, first)) = counter else { return Err(Failure::NotThere) };
-        let (last, generation): (i64, String) = (last, generation);
-        let last = sql::from_sql(last)?;
-        let first: Option<i64> = first;
-        let first = first.map_or(Ok(last.saturating_add(1)), sql::from_sql)?;
+        memory: &Memory,
+    ) -> Result<(Batch, Option<Mark>), Failure> {
+        let counter = self.settled_counter(connection, file, memory)?;
+        let Counter { last, first, generation, .. } = counter;
+        let newest = self.fingerprint(connection, last)?;
+        let newest = newest.map(|fingerprint| Mark { sequence: last, fingerprint });
         let mut statement = connection.prepare_cached(ENTRIES)?;
         let values = params![self.name, sql::to_sql(poll.after), sql::limit(poll.max_entries)];
         let rows = statement
@@ -308,7 +368,7 @@ impl SqliteLog {
             }
         }
         self.last_read.set(Some(file.identity));
-        Ok(Batch { generation: self.generation(&generation, file), first, last, entries })
+        Ok((Batch { generation, first, last, entries }, newest))
     }
 
     /// Whether there is an entry after this one.
@@ -325,10 +385,13 @@ impl SqliteLog {
 impl InvalidationLog for SqliteLog {
     fn poll(&mut self, poll: &Poll<'_>) -> Result<Batch, LogError> {
         let clean = poll.heartbeat.is_some() && self.cleaning.is_due();
-        self.call(|connection, file| {
+        let memory = self.remembered.now();
+        let (batch, newest) = self.call(|connection, file| {
             let Some(beat) = &poll.heartbeat else {
                 let transaction = connection.transaction()?;
-                return self.read(&transaction, file, poll);
+                let read = self.read(&transaction, file, poll, &memory)?;
+                transaction.commit()?;
+                return Ok(read);
             };
             // A heartbeat that is lost with the power of the machine is no loss.
             set_synchronous(connection, false)?;
@@ -337,10 +400,12 @@ impl InvalidationLog for SqliteLog {
             if clean {
                 self.clean(&transaction)?;
             }
-            let batch = self.read(&transaction, file, poll)?;
+            let read = self.read(&transaction, file, poll, &memory)?;
             transaction.commit()?;
-            Ok(batch)
-        })
+            Ok(read)
+        })?;
+        self.remembered.note(&batch.generation, newest);
+        Ok(batch)
     }
 
     fn wait(&mut self, after: Sequence, at_most: Duration) -> Result<(), LogError> {
@@ -366,9 +431,12 @@ impl InvalidationLog for SqliteLog {
 
     fn append(&mut self, body: &[u8]) -> Result<Appended, LogError> {
         sql::check_body(body)?;
+        let memory = self.remembered.now();
         self.call(|connection, file| {
             set_synchronous(connection, true)?;
             let transaction = begin(connection)?;
+            // Hosts that know the former entry of a number must not be taken to know this one.
+            self.settled_counter(&transaction, file, &memory)?;
             let (sequence, generation): (i64, String) = transaction
                 .prepare_cached(NEXT)?
                 .query_row([&self.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -398,6 +466,21 @@ impl InvalidationLog for SqliteLog {
             }
             Ok(hosts)
         })
+    }
+}
+
+/// The row of the counter, and the oldest entry.
+struct Counter {
+    last: Sequence,
+    first: Sequence,
+    /// What tells its lives apart.
+    text: String,
+    generation: String,
+}
+
+impl Counter {
+    fn shown<'a>(&'a self, at_mark: Option<&'a str>) -> Shown<'a> {
+        Shown { generation: &self.generation, first: self.first, last: self.last, at_mark }
     }
 }
 

@@ -7,9 +7,9 @@ use crate::engine::{Lease, Names};
 use crate::invalidation::slots::fingerprint;
 use crate::invalidation::{Covered, InvalidationTable};
 use crate::log::channel::Report;
-use crate::log::connect::connect;
+use crate::log::connect::connect_pair;
 use crate::log::options::Options;
-use crate::log::{Channel, ChannelSettings, Event, InvalidationLog, WaitFor};
+use crate::log::{Channel, ChannelSettings, Event, WaitFor};
 use crate::sync::RwLock;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -160,15 +160,17 @@ impl Bus {
     /// Connects, in the background.
     pub(super) fn open(&self, store: &ValueStore) -> PyResult<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        let open = || open_log(log, &self.name);
         let settings = ChannelSettings {
             machine: log.host.clone(),
             max_staleness: log.max_staleness(),
             replays: log.has_values,
             linger: log.timeout(),
         };
+        let options = Options { timeout: log.timeout(), ..Options::default() };
+        let logs = connect_pair(&log.url, &self.name, options);
+        let [reading, writing] = logs.map_err(|error| ConfigError::new_err(error.to_string()))?;
         let (table, clock) = (Arc::clone(store.table()), store.clock().clone());
-        let channel = Channel::open(settings, table, clock, open()?, open()?);
+        let channel = Channel::open(settings, table, clock, reading, writing);
         let channel = channel.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         *self.channel.write() = Some(Arc::new(channel));
         Ok(())
@@ -276,9 +278,4 @@ impl Bus {
     pub(super) fn report(&self) -> Option<Report> {
         self.channel().map(|channel| channel.report())
     }
-}
-
-fn open_log(log: &LogSettings, name: &str) -> PyResult<Box<dyn InvalidationLog>> {
-    let options = Options { timeout: log.timeout(), ..Options::default() };
-    connect(&log.url, name, options).map_err(|error| ConfigError::new_err(error.to_string()))
 }

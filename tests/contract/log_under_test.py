@@ -307,6 +307,33 @@ class PostgresUnderTest(LogUnderTest):
     def accept(self) -> None:
         self._read_only(False)
 
+    def dump(self) -> None:
+        """Keep a copy of the rows."""
+        self.psql(
+            "DROP TABLE IF EXISTS kept_counter, kept_invalidations;"
+            " CREATE TABLE kept_counter AS TABLE velro_counter;"
+            " CREATE TABLE kept_invalidations AS TABLE velro_invalidations"
+        )
+
+    def restore(self, *bodies: bytes) -> None:
+        """Put the rows of :meth:`dump` back into the same tables, and append, all at once."""
+        self.psql(
+            "BEGIN; DELETE FROM velro_invalidations; DELETE FROM velro_counter;"
+            " INSERT INTO velro_counter TABLE kept_counter;"
+            " INSERT INTO velro_invalidations TABLE kept_invalidations;"
+            + "".join(
+                f" UPDATE velro_counter SET seq = seq + 1; INSERT INTO velro_invalidations"
+                f" (name, seq, body) SELECT name, seq, decode('{body.hex()}', 'hex')"
+                " FROM velro_counter;"
+                for body in bodies
+            )
+            + " COMMIT"
+        )
+
+    def empty_entries(self) -> None:
+        """Remove all entries; the counter stays."""
+        self.psql("DELETE FROM velro_invalidations")
+
     def _read_only(self, on: bool) -> None:
         # From another database, where writing is allowed.
         self.server.psql(f"ALTER DATABASE {self.database} SET default_transaction_read_only = {on}")
@@ -387,6 +414,36 @@ class SqliteUnderTest(LogUnderTest):
 
     def remove(self, sequence: int) -> None:
         self.run(f"DELETE FROM velro_invalidations WHERE seq = {sequence}")
+
+    def dump(self) -> None:
+        """Keep a copy of the file."""
+        self._copy(self.path, self.path.with_suffix(".kept"))
+
+    def restore(self, *bodies: bytes) -> None:
+        """Write the copy over the same file, and append, all before anybody reads."""
+        kept, changed = self.path.with_suffix(".kept"), self.path.with_suffix(".changed")
+        self._copy(kept, changed)
+        with contextlib.closing(sqlite3.connect(changed)) as other, other:
+            for body in bodies:
+                other.execute("UPDATE velro_counter SET seq = seq + 1")
+                other.execute(
+                    "INSERT INTO velro_invalidations (name, seq, body)"
+                    " SELECT name, seq, ? FROM velro_counter",
+                    (body,),
+                )
+        self._copy(changed, self.path)
+
+    def empty_entries(self) -> None:
+        """Remove all entries; the counter stays."""
+        self.run("DELETE FROM velro_invalidations")
+
+    @staticmethod
+    def _copy(source: Path, target: Path) -> None:
+        with (
+            contextlib.closing(sqlite3.connect(source, timeout=10)) as there,
+            contextlib.closing(sqlite3.connect(target, timeout=10)) as here,
+        ):
+            there.backup(here)
 
 
 KINDS: tuple[type[LogUnderTest], ...] = (RedisUnderTest, PostgresUnderTest, SqliteUnderTest)

@@ -500,8 +500,19 @@ class TestTrouble:
             )
         open_log(path).poll(host="a")
         batch = log.poll()
-        assert (batch.first, batch.last) == (5, 10)
-        assert [number for number, _ in batch.entries] == [5, 6, 7, 8, 9, 10]
+        # Entry 4 has had a successor for a short time only.
+        assert (batch.first, batch.last) == (4, 10)
+        assert [number for number, _ in batch.entries] == [4, 5, 6, 7, 8, 9, 10]
+
+    def test_when_all_are_old_the_newest_stays(self, path: Path) -> None:
+        log = open_log(path)
+        log.append(b"a")
+        log.append(b"b")
+        with python_sqlite(path) as connection:
+            connection.execute("UPDATE velro_invalidations SET created_at = created_at - 25 * 3600")
+        open_log(path).poll(host="a")
+        batch = log.poll()
+        assert (batch.first, batch.last, batch.entries) == (2, 2, [(2, b"b")])
 
     def test_the_journal_mode_of_a_file_that_was_there_is_left_alone(self, path: Path) -> None:
         with python_sqlite(path) as connection:
