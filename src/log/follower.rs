@@ -10,7 +10,7 @@ use super::{Batch, Event, Heartbeat, InvalidationLog, LogError, Poll};
 use crate::engine::Names;
 use crate::engine::clock::Millis;
 use crate::fork_gate;
-use crate::invalidation::bus::{Known, number_of};
+use crate::invalidation::bus::{self, Known, number_of};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +25,19 @@ fn names_of(body: &[u8], state: &State) -> Names {
         everything
     });
     event.names()
+}
+
+/// Refuses numbers that no position can hold. Nobody counts that far; somebody has set the counter.
+fn check_numbers(batch: &Batch) -> Result<(), LogError> {
+    if batch.last <= bus::MOST_ENTRIES {
+        return Ok(());
+    }
+    Err(LogError::NotALog(format!(
+        "its last entry has the number {}, and the largest one is {}; set its counter to 0 and \
+         remove its entries, in one transaction",
+        batch.last,
+        bus::MOST_ENTRIES
+    )))
 }
 
 /// What one question led to.
@@ -98,6 +111,7 @@ impl Follower {
             }),
         };
         let batch = self.log.poll(&poll)?;
+        check_numbers(&batch)?;
         self.state.note_answer(&batch);
         if heartbeat {
             self.last_heartbeat = Some(sent);

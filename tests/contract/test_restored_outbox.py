@@ -226,3 +226,15 @@ def test_a_host_that_was_cut_off_meanwhile_does_so_too() -> None:
             way.thaw()
             until(lambda: has_lease(far), "the host hears from the log again")
             assert far.get("may-enter") == (None, False)
+
+
+def test_numbers_that_no_position_can_hold_are_an_error_and_no_news() -> None:
+    with SqliteUnderTest() as outbox, a_host(outbox.url) as host:
+        knows_ada(host)
+        outbox.run(f"UPDATE velro_counter SET seq = {1 << 40}")
+        until(lambda: not has_lease(host), "its lease runs out")
+        log = host.get_stats()["log"]
+        assert "its last entry has the number 1099511627776" in log["last_error"]
+        assert log["errors"] > 0
+        assert log["floors"] == 1
+        assert host.get("may-enter") == (None, False)
