@@ -90,7 +90,8 @@ impl PyInvalidationLog {
         py: Python<'_>,
         call: impl FnOnce(&mut dyn InvalidationLog) -> Result<T, LogError> + Send,
     ) -> PyResult<T> {
-        let connected = self.connected()?;
+        // Without the GIL: whoever forks needs it to open the gate again.
+        let connected = py.detach(|| self.connected())?;
         let done = py.detach(|| lock(&connected.log).as_mut().map(|log| call(&mut **log)));
         // It is taken out only where nobody has it any more.
         done.unwrap_or_else(|| Err(LogError::Unreachable("it belongs to another process".into())))
