@@ -213,6 +213,8 @@ class OptimizedCacheConfig:
             raise ConfigError("name must be a text of 1 to 64 characters")
         if not all(char.isascii() and (char.isalnum() or char in "-_.") for char in self.name):
             raise ConfigError(f"name may hold letters, digits, '-', '_' and '.': {self.name!r}")
+        if self.name in {".", ".."}:
+            raise ConfigError(f"name must not be that of a folder: {self.name!r}")
         if self.default_ttl_seconds > self.max_ttl_seconds:
             raise ConfigError(
                 f"default_ttl_seconds ({self.default_ttl_seconds}) must not exceed"

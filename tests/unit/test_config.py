@@ -217,7 +217,9 @@ def test_a_name_of_harmless_characters_is_allowed(name: str) -> None:
     assert OptimizedCacheConfig(name=name).name == name
 
 
-@pytest.mark.parametrize("wrong", ["", "x" * 65, "a b", "a/b", "../x", "ä", "a\n", "a\0", None, 3])
+@pytest.mark.parametrize(
+    "wrong", ["", "x" * 65, "a b", "a/b", "../x", ".", "..", "ä", "a\n", "a\0", None, 3]
+)
 def test_a_name_that_could_confuse_a_log_or_a_path_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="name"):
         OptimizedCacheConfig(name=wrong)

@@ -49,9 +49,11 @@ def check_cache_name(name: object) -> str:
     Raises:
         ConfigError: No cache can have it.
     """
-    if not isinstance(name, str) or not _CACHE_NAME.fullmatch(name):
+    is_one = isinstance(name, str) and _CACHE_NAME.fullmatch(name) and name not in {".", ".."}
+    if not isinstance(name, str) or not is_one:
         raise ConfigError(
-            f"the name of a cache has 1 to 64 letters, digits, '-', '_' and '.': {name!r:.80}"
+            "the name of a cache has 1 to 64 letters, digits, '-', '_' and '.', and is neither '.'"
+            f" nor '..': {name!r:.80}"
         )
     return name
 
