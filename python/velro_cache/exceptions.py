@@ -8,7 +8,7 @@
     ├── InvalidTagError (ValueError)           a tag, or a bare string where several tags belong
     ├── SerializationError (TypeError)         a value that cannot be kept apart from its setter
     ├── UncacheableArgumentError (TypeError)   a call argument that cannot be keyed safely
-    ├── SharedTableError (OSError)             invalidations cannot be shared on this host
+    ├── SharedTableError (OSError)             invalidations are not shared on this host
     ├── InvalidationNotAcknowledged (TimeoutError)   other hosts may not know yet
     ├── CacheStoppedError (RuntimeError)       used after stop()
     ├── LoaderTimeoutError (TimeoutError)      a load took longer than it may
@@ -82,7 +82,10 @@ class UncacheableArgumentError(VelroCacheError, TypeError):
 class SharedTableError(VelroCacheError, OSError):
     """The table that all processes of this host share cannot be had, or cannot be trusted.
 
-    The message says what was found where, and what to do. No cache was made.
+    The message says what was found where, and what to do. Raised by what makes a cache: none was
+    made. Raised by an invalidation: the file of the table was taken away and no other one can be
+    made. What was invalidated holds in this process and is sent to the log, if there is one; other
+    processes of this host may not know.
     """
 
 
@@ -90,7 +93,8 @@ class InvalidationNotAcknowledged(VelroCacheError, TimeoutError):
     """An invalidation did not reach the log, or not every host, within the time it may take.
 
     It holds on this host, and is sent to the others as soon as the log can be reached, if this
-    process still lives then.
+    process still lives then. Raised at once, whatever is waited for, where this process could not
+    start the threads that tell others; that is tried again with every invalidation.
     """
 
 

@@ -39,6 +39,6 @@ mod words;
 
 pub use pattern::Pattern;
 pub use slots::{Slot, SlotList};
-pub use table::{Covered, InvalidationTable, Stamp};
+pub use table::{Covered, InvalidationTable, Stamp, Told};
 #[cfg(not(any(loom, shuttle)))]
 pub use table::{SharedTable, Sharing, TableError};

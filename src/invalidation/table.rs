@@ -193,19 +193,24 @@ impl InvalidationTable {
         self.invalidate(&Covered { patterns: &[pattern], ..Covered::default() });
     }
 
-    /// Invalidates several things at once.
+    /// Invalidates several things at once. Where the table may be lost and others have to know, see
+    /// [`Self::tell`].
     pub fn invalidate(&self, what: &Covered<'_>) {
-        self.tell(what, false);
+        let _ = self.tell(what, false);
     }
 
     /// The same, of which others will hear through the log: until then it is noted as pending, in
     /// the very table that is told. Returns which one that is, see [`Self::identity`].
     #[must_use = "what is pending has to end, in that table"]
     pub fn revoke(&self, what: &Covered<'_>) -> u64 {
-        self.tell(what, true)
+        self.tell(what, true).table
     }
 
-    fn tell(&self, what: &Covered<'_>, is_pending: bool) -> u64 {
+    /// Invalidates several things at once, as [`Self::revoke`] does if it is pending. Says whether
+    /// all who share the table see it: where its file was taken away and no other one is to be had,
+    /// only this process does, and whoever has the same file still open.
+    #[must_use = "others may not know"]
+    pub fn tell(&self, what: &Covered<'_>, is_pending: bool) -> Told {
         // Once in each table, however often that is told: it ends once.
         let noted = RefCell::new(SmallVec::<[u64; 2]>::new());
         let mut attempts = 0;
@@ -219,11 +224,21 @@ impl InvalidationTable {
                 raise(words, what);
             });
             attempts += 1;
-            if self.memory.confirm(written) || attempts == MOST_REPLACED {
-                return written.identity;
+            let is_shown = self.memory.confirm(written);
+            if is_shown || attempts == MOST_REPLACED {
+                return Told { table: written.identity, is_shown };
             }
         }
     }
+}
+
+/// Who was told of an invalidation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Which table; see [`InvalidationTable::identity`].
+    pub table: u64,
+    /// Whether it is the one that others find.
+    pub is_shown: bool,
 }
 
 /// So often may the file of a table be taken away during one invalidation. Then there is somebody

@@ -7,6 +7,7 @@ use crate::engine::Names;
 use crate::engine::clock::{Clock, Millis, millis};
 use crate::invalidation::InvalidationTable;
 use serde::Serialize;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -170,23 +171,34 @@ impl State {
 }
 
 /// A table and a log, connected until this is dropped.
-#[derive(Debug)]
 pub struct Channel {
     state: Arc<State>,
+    idle: Mutex<Idle>,
+    is_started: AtomicBool,
+}
+
+/// What the system has not given a thread yet.
+struct Idle {
+    follower: Option<Follower>,
+    publisher: Option<Publisher>,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Channel").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl Channel {
-    /// Connects a table with a log, in the background. Each thread uses a connection of its own.
-    ///
-    /// # Errors
-    /// The system allows no more threads.
-    pub fn open(
+    /// Connects a table with a log, once it is started. Each thread uses a connection of its own.
+    #[must_use]
+    pub fn new(
         settings: ChannelSettings,
         table: Arc<InvalidationTable>,
         clock: Clock,
         reading: Box<dyn InvalidationLog>,
         writing: Box<dyn InvalidationLog>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let state = Arc::new(State {
             table,
             clock,
@@ -200,12 +212,32 @@ impl Channel {
             linger: settings.linger,
             stopped_at: Mutex::new(None),
         });
-        let channel = Self { state };
-        let follower = Follower::new(Arc::clone(&channel.state), reading);
-        thread::Builder::new().name("velro-cache-follow".into()).spawn(|| follower.run())?;
-        let publisher = Publisher::new(Arc::clone(&channel.state), writing);
-        thread::Builder::new().name("velro-cache-publish".into()).spawn(|| publisher.run())?;
-        Ok(channel)
+        let idle = Mutex::new(Idle {
+            follower: Some(Follower::new(Arc::clone(&state), reading)),
+            publisher: Some(Publisher::new(Arc::clone(&state), writing)),
+        });
+        Self { state, idle, is_started: AtomicBool::new(false) }
+    }
+
+    /// Starts what does not run yet. Whatever is published until it does waits in the queue.
+    ///
+    /// # Errors
+    /// The system allows no more threads; may be tried again.
+    pub fn start(&self) -> io::Result<()> {
+        if self.is_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut idle = lock(&self.idle);
+        let started = start("velro-cache-publish", &mut idle.publisher, Publisher::run)
+            .and_then(|()| start("velro-cache-follow", &mut idle.follower, Follower::run));
+        match &started {
+            Ok(()) => self.is_started.store(true, Ordering::Release),
+            Err(error) => {
+                let why = format!("no thread can be started for it: {error}");
+                self.state.note_error(&LogError::Unreachable(why));
+            }
+        }
+        started
     }
 
     /// Has an invalidation appended to the log, now that a table was told; see
@@ -223,7 +255,10 @@ impl Channel {
 
     /// Waits until everything is published, as long as stopping may wait. Returns whether it is.
     pub fn drain(&self) -> bool {
-        self.state.outbox.drain(self.state.linger)
+        match self.start() {
+            Ok(()) => self.state.outbox.drain(self.state.linger),
+            Err(_) => self.state.outbox.waiting() == 0,
+        }
     }
 
     /// Whether permissive entries may be served.
@@ -261,6 +296,25 @@ impl Channel {
             has_lease: self.has_lease(),
         }
     }
+}
+
+/// Gives a worker a thread, unless it has one.
+fn start<T: Send + 'static>(
+    name: &str,
+    idle: &mut Option<T>,
+    run: impl FnOnce(T) + Send + 'static,
+) -> io::Result<()> {
+    let Some(worker) = idle.take() else { return Ok(()) };
+    // The system keeps what it is handed even where it allows no thread.
+    let handed = Arc::new(Mutex::new(Some(worker)));
+    let kept = Arc::clone(&handed);
+    let started = thread::Builder::new().name(name.into()).spawn(move || {
+        let worker = lock(&handed).take();
+        if let Some(worker) = worker {
+            run(worker);
+        }
+    });
+    started.map(drop).inspect_err(|_| *idle = lock(&kept).take())
 }
 
 /// Whoever panicked left it as it was before or after a change.

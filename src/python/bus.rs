@@ -1,11 +1,11 @@
 //! What a cache tells other hosts, and hears from them.
 
-use super::errors::{ConfigError, InvalidationNotAcknowledged};
+use super::errors::{ConfigError, InvalidationNotAcknowledged, SharedTableError};
 use super::inner::ValueStore;
 use crate::engine::clock::{Clock, millis};
 use crate::engine::{Lease, Names};
 use crate::invalidation::slots::fingerprint;
-use crate::invalidation::{Covered, InvalidationTable};
+use crate::invalidation::{Covered, InvalidationTable, Told};
 use crate::log::channel::Report;
 use crate::log::connect::connect_pair;
 use crate::log::options::Options;
@@ -19,9 +19,6 @@ use std::time::{Duration, Instant};
 
 /// By which something that was published can be waited for; 0: nothing was.
 pub(super) type Ticket = u64;
-
-/// The ticket of what nobody sends: the threads for it could not be started.
-const UNSENT: Ticket = Ticket::MAX;
 
 /// How often whoever waits looks whether a signal has come.
 const LOOK_FOR_SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -119,25 +116,75 @@ impl LogSettings {
 /// Tells of one invalidation first the table of this host, then the log.
 pub(super) struct Telling {
     channel: Option<Arc<Channel>>,
-    told: Option<u64>,
-    /// The ticket where there is no channel.
-    otherwise: Ticket,
+    /// The table that was told.
+    told: Option<Told>,
+    has_log: bool,
+}
+
+/// What became of one invalidation. Whatever could be done is done.
+#[must_use = "others may not know"]
+pub(super) enum Delivery {
+    /// It holds on this host, and is on its way to others.
+    UnderWay(Ticket),
+    /// Other processes of this host may not know of it.
+    NotShared { is_published: bool },
+    /// Nobody sends it to other hosts; it may be waiting for somebody who does.
+    NotPublished { is_waiting: bool },
 }
 
 impl Telling {
     /// Has it in effect on this host.
     pub(super) fn tell(&mut self, table: &InvalidationTable, what: &Covered<'_>) {
-        match self.channel {
-            Some(_) => self.told = Some(table.revoke(what)),
-            None => table.invalidate(what),
-        }
+        self.told = Some(table.tell(what, self.channel.is_some()));
     }
 
     /// Has it published.
-    pub(super) fn publish(self, named: &Named) -> Ticket {
-        self.channel.map_or(self.otherwise, |channel| {
-            channel.publish(named.event.clone(), named.names.clone(), self.told)
-        })
+    pub(super) fn publish(self, named: &Named) -> Delivery {
+        let noted = self.told.map(|told| told.table);
+        let (ticket, is_sent) = match &self.channel {
+            None => (0, !self.has_log),
+            Some(channel) => {
+                let ticket = channel.publish(named.event.clone(), named.names.clone(), noted);
+                (ticket, channel.start().is_ok())
+            }
+        };
+        if self.told.is_some_and(|told| !told.is_shown) {
+            return Delivery::NotShared { is_published: is_sent && self.has_log };
+        }
+        if is_sent {
+            Delivery::UnderWay(ticket)
+        } else {
+            Delivery::NotPublished { is_waiting: ticket != 0 }
+        }
+    }
+}
+
+impl Delivery {
+    /// What to wait for.
+    ///
+    /// # Errors
+    /// Who may not know of the invalidation, and who does.
+    pub(super) fn ticket(self) -> PyResult<Ticket> {
+        match self {
+            Self::UnderWay(ticket) => Ok(ticket),
+            Self::NotShared { is_published } => Err(SharedTableError::new_err(format!(
+                "the file of the table of invalidations was taken away, and no other one can be \
+                 made: what was invalidated holds in this process, and other processes of this \
+                 host may not know{}. Make room, or correct the rights of the folder, and \
+                 invalidate again",
+                if is_published { " until they read it in the invalidation log" } else { "" }
+            ))),
+            Self::NotPublished { is_waiting } => {
+                Err(InvalidationNotAcknowledged::new_err(if is_waiting {
+                    "no thread could be started that tells other hosts: it holds on this host, and \
+                     waits in this process until one can be, which is tried with every \
+                     invalidation"
+                } else {
+                    "this process is not connected with the invalidation log: it holds on this \
+                     host, and other hosts are not told"
+                }))
+            }
+        }
     }
 }
 
@@ -157,8 +204,18 @@ impl Bus {
         Self { name, log, channel: RwLock::new(None) }
     }
 
-    /// Connects, in the background.
+    /// Connects, in the background, or stays as it is.
     pub(super) fn open(&self, store: &ValueStore) -> PyResult<()> {
+        let opened = self.open_in_child(store);
+        if opened.is_err() {
+            drop(self.channel.write().take());
+        }
+        opened
+    }
+
+    /// Connects, in the background. Where that fails for want of threads it is tried again with
+    /// every invalidation: a child was asked by nobody whether it may be one.
+    pub(super) fn open_in_child(&self, store: &ValueStore) -> PyResult<()> {
         let Some(log) = &self.log else { return Ok(()) };
         let settings = ChannelSettings {
             machine: log.host.clone(),
@@ -170,10 +227,9 @@ impl Bus {
         let logs = connect_pair(&log.url, &self.name, options);
         let [reading, writing] = logs.map_err(|error| ConfigError::new_err(error.to_string()))?;
         let (table, clock) = (Arc::clone(store.table()), store.clock().clone());
-        let channel = Channel::open(settings, table, clock, reading, writing);
-        let channel = channel.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-        *self.channel.write() = Some(Arc::new(channel));
-        Ok(())
+        let channel = Arc::new(Channel::new(settings, table, clock, reading, writing));
+        *self.channel.write() = Some(Arc::clone(&channel));
+        channel.start().map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     /// Disconnects, once everything is published, or if that takes too long.
@@ -207,8 +263,7 @@ impl Bus {
 
     /// For one invalidation: the table, then other hosts.
     pub(super) fn telling(&self) -> Telling {
-        let otherwise = if self.log.is_some() { UNSENT } else { 0 };
-        Telling { channel: self.channel(), told: None, otherwise }
+        Telling { channel: self.channel(), told: None, has_log: self.log.is_some() }
     }
 
     /// What a caller wants to wait for, or what is configured.
@@ -229,11 +284,8 @@ impl Bus {
     /// the queue.
     pub(super) fn wait(&self, py: Python<'_>, ticket: Ticket, wait: Wait) -> PyResult<()> {
         let (Some(wait), Some(log)) = (wait, &self.log) else { return Ok(()) };
-        let Some(channel) = self.channel().filter(|_| ticket != UNSENT) else {
-            return Err(InvalidationNotAcknowledged::new_err(
-                "this process is not connected with the invalidation log, and sends it to nobody; \
-                 it holds on this host alone. Its log says why; start the process anew",
-            ));
+        let Some(channel) = self.channel() else {
+            return Delivery::NotPublished { is_waiting: false }.ticket().map(drop);
         };
         let at_most = log.timeout();
         let end = Instant::now() + at_most;

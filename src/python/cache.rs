@@ -128,7 +128,7 @@ impl CacheCore {
     ///     Whether there was one here that could still have been served.
     ///
     /// Raises:
-    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency: as for ``invalidate_by_tags``.
     #[pyo3(signature = (key, *, wait=None))]
@@ -136,7 +136,7 @@ impl CacheCore {
         self.inner.check_open()?;
         let wait = self.inner.bus.wait_for(wait)?;
         let bytes = text::key(key)?;
-        let (live, ticket) = self.inner.delete(py, &bytes, &Named::key(&bytes));
+        let (live, ticket) = self.inner.delete(py, &bytes, &Named::key(&bytes))?;
         self.inner.bus.wait(py, ticket, wait)?;
         Ok(live)
     }
@@ -147,7 +147,7 @@ impl CacheCore {
     ///     wait: What to wait for; see ``invalidate_by_tags``.
     ///
     /// Raises:
-    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency: as for ``invalidate_by_tags``; it covers everything.
     #[pyo3(signature = (*, wait=None))]
@@ -254,7 +254,11 @@ impl CacheCore {
     /// Raises:
     ///     InvalidationNotAcknowledged: What was waited for did not come about within
     ///         ``log_timeout_seconds``. It holds on this host all the same, and is sent to the
-    ///         others as soon as the log can be reached.
+    ///         others as soon as the log can be reached. With every ``wait`` also if this process
+    ///         could not start the threads that tell others.
+    ///     SharedTableError: The file of the table was taken away and no other one can be made. It
+    ///         holds in this process, and other processes of this host may not know; it is sent to
+    ///         the log, if there is one, and not waited for.
     ///
     /// Consistency: no lookup that starts after the return, in any process of this host, is
     /// answered by an entry that carried one of the tags when this was called, and loads under
@@ -287,7 +291,7 @@ impl CacheCore {
     ///     As for ``invalidate_by_tags``.
     ///
     /// Raises:
-    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
     #[pyo3(signature = (pattern, *, wait=None))]
@@ -316,7 +320,7 @@ impl CacheCore {
     ///     the user (``...user:{id}...``, ``session:{id}:...``).
     ///
     /// Raises:
-    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
     #[pyo3(signature = (user_id, *, wait=None))]
@@ -340,7 +344,7 @@ impl CacheCore {
     ///     names the generation.
     ///
     /// Raises:
-    ///     InvalidationNotAcknowledged: See ``invalidate_by_tags``.
+    ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
     #[pyo3(signature = (generation_id, *, wait=None))]
@@ -365,7 +369,7 @@ impl CacheCore {
     ) -> PyResult<(usize, Ticket)> {
         self.inner.check_open()?;
         let named = named(tags, keys, patterns, users, generations)?;
-        Ok(self.inner.invalidate(&named))
+        self.inner.invalidate(&named)
     }
 
     /// Find out whether ``_invalidate`` would understand its arguments, and whether they name
@@ -399,7 +403,7 @@ impl CacheCore {
             named.add_local_tag(call_tag.as_bytes());
             named.add_remote_pattern(&text::utf8(pattern)?);
         }
-        Ok(self.inner.invalidate(&named).0)
+        Ok(self.inner.invalidate(&named)?.0)
     }
 
     /// Wait, without the GIL, until a ticket of ``_invalidate`` is where it is wanted.
@@ -564,7 +568,7 @@ impl CacheCore {
         if named.names.is_empty() {
             return Ok(0);
         }
-        let (live, ticket) = self.inner.invalidate(named);
+        let (live, ticket) = self.inner.invalidate(named)?;
         self.inner.bus.wait(py, ticket, wait)?;
         Ok(live)
     }

@@ -431,7 +431,7 @@ impl Inner {
     pub(super) fn after_fork(&self) -> PyResult<()> {
         self.store.table().part_from_parent();
         self.bus.forget();
-        if self.is_stopped() { Ok(()) } else { self.bus.open(&self.store) }
+        if self.is_stopped() { Ok(()) } else { self.bus.open_in_child(&self.store) }
     }
 
     /// How invalidations are shared between processes and hosts.
@@ -457,7 +457,10 @@ impl Inner {
 
     /// Invalidates what is named: on this host when this returns, elsewhere through the log. Returns
     /// how many live entries were dropped here, and a ticket for what becomes of it elsewhere.
-    pub(super) fn invalidate(&self, named: &Named) -> (usize, Ticket) {
+    ///
+    /// # Errors
+    /// Somebody may not hear of it; all that could be done is done.
+    pub(super) fn invalidate(&self, named: &Named) -> PyResult<(usize, Ticket)> {
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
             let _guard = ExitGuard::hold();
@@ -465,25 +468,30 @@ impl Inner {
             let done = self
                 .store
                 .invalidate_telling(&named.names, |table, what| telling.tell(table, what));
-            let ticket = telling.publish(named);
+            let sent = telling.publish(named);
             let_go(py, done.departed);
             if done.unfinished {
                 self.call_for_sweep(py);
             }
-            (done.live, ticket)
+            Ok((done.live, sent.ticket()?))
         })
     }
 
     /// Removes one entry and invalidates its key, as [`Self::invalidate`] does.
-    pub(super) fn delete(&self, py: Python<'_>, key: &[u8], named: &Named) -> (bool, Ticket) {
+    pub(super) fn delete(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        named: &Named,
+    ) -> PyResult<(bool, Ticket)> {
         let _guard = ExitGuard::hold();
         let mut telling = self.bus.telling();
         let (live, removed) =
             self.store.delete_telling(key, |table, what| telling.tell(table, what));
-        let ticket = telling.publish(named);
+        let sent = telling.publish(named);
         drop(removed);
         pair::forget(py);
-        (live, ticket)
+        Ok((live, sent.ticket()?))
     }
 
     /// Gives back the memory of what can never be served again, in small steps.

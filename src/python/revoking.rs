@@ -72,18 +72,18 @@ impl Names {
         py: Python<'py>,
         cache: &Py<CacheCore>,
         method: &Bound<'py, PyString>,
-        mut then: impl FnMut(Bound<'py, PyAny>) -> PyResult<()>,
+        mut then: impl FnMut(PyResult<Bound<'py, PyAny>>) -> PyResult<()>,
     ) -> PyResult<()> {
         let list = |names: &[Py<PyAny>]| PyList::new(py, names);
         let (first, rest) = self.tags.split_at(self.tags.len().min(TAGS_AT_ONCE));
         let others = [&self.keys, &self.patterns, &self.users, &self.generations];
         let [keys, patterns, users, generations] = others.map(|names| list(names));
         let all = (list(first)?, keys?, patterns?, users?, generations?);
-        then(cache.bind(py).call_method1(method, all)?)?;
+        then(cache.bind(py).call_method1(method, all))?;
         for tags in rest.chunks(TAGS_AT_ONCE) {
             let nothing = PyList::empty(py);
             let more = (list(tags)?, &nothing, &nothing, &nothing, &nothing);
-            then(cache.bind(py).call_method1(method, more)?)?;
+            then(cache.bind(py).call_method1(method, more))?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl RevocationCore {
             users: one(user_id),
             generations: one(generation_id),
         };
-        names.hand_to(py, &self.cache, intern!(py, "_check_names"), |_| Ok(()))?;
+        names.hand_to(py, &self.cache, intern!(py, "_check_names"), |done| done.map(drop))?;
         let was_told = [tags, user_id, generation_id, keys, patterns];
         let was_told = was_told.iter().any(|given| !given.is_none());
         let mut state = self.state.lock();
@@ -186,17 +186,20 @@ impl RevocationCore {
             (std::mem::take(&mut state.names), state.was_told)
         };
         let (mut dropped, mut ticket) = (0, 0);
-        let done = if names.is_empty() {
-            Ok(())
-        } else {
-            names.hand_to(py, &this.cache, intern!(py, "_invalidate"), |answer| {
-                let (more, last): (usize, u64) = answer.extract()?;
-                // What was published later is there later.
-                (dropped, ticket) = (dropped + more, last.max(ticket));
+        let mut failure = None;
+        if !names.is_empty() {
+            let done = names.hand_to(py, &this.cache, intern!(py, "_invalidate"), |answer| {
+                match answer.and_then(|answer| answer.extract::<(usize, u64)>()) {
+                    // What was published later is there later.
+                    Ok((more, last)) => (dropped, ticket) = (dropped + more, last.max(ticket)),
+                    // The rest is invalidated all the same.
+                    Err(error) => failure = failure.take().or(Some(error)),
+                }
                 Ok(())
-            })
-        };
-        slf.call_method1(then, (error, was_told, dropped, ticket, done.err()))
+            });
+            failure = failure.or(done.err());
+        }
+        slf.call_method1(then, (error, was_told, dropped, ticket, failure))
     }
 }
 

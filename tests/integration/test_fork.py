@@ -509,17 +509,24 @@ def test_a_child_that_can_tell_nobody_says_so() -> None:
                 return "not acknowledged"
             return "fine"
 
+        at_first, most = resource.getrlimit(resource.RLIMIT_NPROC)
+
         def child():
-            return [revoke("bus"), revoke("fleet"), revoking()]
+            answers = [revoke("host"), revoke("bus"), revoke("fleet"), revoking()]
+            waiting = cache.get_stats()["log"]["unpublished"]
+            resource.setrlimit(resource.RLIMIT_NPROC, (at_first, most))
+            # Now threads can be started, and what was waiting is sent.
+            answers.append(revoke("bus"))
+            log = cache.get_stats()["log"]
+            return answers, waiting, log["unpublished"], log["published"]
 
         after_fork = OptimizedCacheManager._after_fork
 
         def without_threads(self):
-            most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
             resource.setrlimit(resource.RLIMIT_NPROC, (0, most))
             after_fork(self)
 
         OptimizedCacheManager._after_fork = without_threads
         print(in_child(child))
         """
-    assert output_of(program) == str(["not acknowledged"] * 3)
+    assert output_of(program) == str((["not acknowledged"] * 4 + ["fine"], 4, 0, 5))
