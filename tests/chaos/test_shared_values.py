@@ -78,10 +78,15 @@ MISHAPS: dict[str, Callable[[Hosts, Values], object]] = {
 def test_nothing_revoked_comes_back_from_there(
     tmp_path: Path, scale: int, habit: str | None
 ) -> None:
+    # By other ways than calls, everything is revoked now and then; who is killed at that leaves it
+    # pending, and its host takes nothing from others any more.
+    mishaps = (
+        MISHAPS if habit else {what: MISHAPS[what] for what in MISHAPS if "worker" not in what}
+    )
     with sharing_hosts(tmp_path) as (both, values):
         both.start(habit=habit)
         both.fleet.run_on(watched=5)
-        for mishap in some_of(MISHAPS, 4, scale):
+        for mishap in some_of(mishaps, 4, scale):
             mishap(both, values)
             both.fleet.run_on(watched=3)
         found = both.fleet.stop()
