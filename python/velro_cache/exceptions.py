@@ -15,6 +15,7 @@
     ├── LoaderRecursionError (RuntimeError)    loads that would wait for themselves, or without end
     ├── LoaderCancelledError (RuntimeError)    a loader was cancelled from within
     ├── AuthorizationUnavailable (RuntimeError)   nobody there to ask: neither allow nor deny
+    ├── InvalidTokenError (ValueError)         a bearer token that is not, or not now, a valid one
     └── InvalidationLogError (ConnectionError)    the log by which hosts tell each other
         ├── InvalidationLogUnavailable            not reached, or no answer in time
         ├── InvalidationLogRefused                reached, and it does not do it
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigError",
     "InvalidKeyError",
     "InvalidTagError",
+    "InvalidTokenError",
     "InvalidationLogError",
     "InvalidationLogRefused",
     "InvalidationLogUnavailable",
@@ -116,6 +118,13 @@ class LoaderCancelledError(VelroCacheError, RuntimeError):
 
 class AuthorizationUnavailable(VelroCacheError, RuntimeError):
     """No authorization service could be asked. Neither an allow nor a deny; nothing was cached."""
+
+
+class InvalidTokenError(VelroCacheError, ValueError):
+    """A bearer token is malformed, forged, expired, revoked or not valid yet. Nothing was cached.
+
+    Verifiers raise it, too. No message holds the token.
+    """
 
 
 class InvalidationLogError(VelroCacheError, ConnectionError):

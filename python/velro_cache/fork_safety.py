@@ -17,16 +17,19 @@ class ForkSafeLock:
     """A ``threading.RLock`` for ``with``; free in a forked child.
 
     Re-entrant, because a finalizer may run at any point, and may want the lock its thread holds.
+
+    Attributes:
+        lock: The lock of now, for ``with`` where every nanosecond counts; not to be kept.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         _all_locks.add(self)
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self.lock.acquire()
 
     def __exit__(
         self,
@@ -34,11 +37,11 @@ class ForkSafeLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        self.lock.release()
 
     def renew(self) -> None:
         """Become free, whoever held the lock: in a child, that thread does not exist."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
 
 _all_locks: "weakref.WeakSet[ForkSafeLock]" = weakref.WeakSet()

@@ -1,11 +1,13 @@
 """Who may do what: decisions, the service that makes them, and the check that caches them."""
 
 from velro_cache.authorization.cached_check import CachedGenerationAccess
+from velro_cache.authorization.cached_role_check import CachedRoleAccess
 from velro_cache.authorization.current import (
     current_authorization_service,
     register_authorization_service,
     unregister_authorization_service,
 )
+from velro_cache.authorization.identity import Identity
 from velro_cache.authorization.models import (
     AccessFlags,
     AccessType,
@@ -16,6 +18,7 @@ from velro_cache.authorization.models import (
     TeamRole,
 )
 from velro_cache.authorization.service import AuthorizationService, GenerationAccessService
+from velro_cache.authorization.verified_tokens import VerifiedTokens
 
 __all__ = [
     "AccessFlags",
@@ -24,10 +27,13 @@ __all__ = [
     "AuthorizationResult",
     "AuthorizationService",
     "CachedGenerationAccess",
+    "CachedRoleAccess",
     "GenerationAccessService",
     "GenerationPermissions",
+    "Identity",
     "SecurityLevel",
     "TeamRole",
+    "VerifiedTokens",
     "current_authorization_service",
     "register_authorization_service",
     "unregister_authorization_service",

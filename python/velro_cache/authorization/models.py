@@ -26,6 +26,7 @@ __all__ = [
     "GenerationPermissions",
     "SecurityLevel",
     "TeamRole",
+    "freeze",
     "utc_now",
 ]
 
@@ -136,10 +137,10 @@ class TeamRole(StrEnum):
 _LADDER: Final = {role: place for place, role in enumerate(TeamRole, start=1)}
 
 _FLAG_FOR: Final = {
-    AccessType.READ: "can_view",
-    AccessType.WRITE: "can_edit",
-    AccessType.DELETE: "can_delete",
-    AccessType.SHARE: "can_share",
+    AccessType.READ.value: "can_view",
+    AccessType.WRITE.value: "can_edit",
+    AccessType.DELETE.value: "can_delete",
+    AccessType.SHARE.value: "can_share",
 }
 
 
@@ -184,8 +185,14 @@ class FrozenDict(dict[str, Any]):
         return type(self), (dict(self),)
 
 
-def _freeze(value: Any) -> Any:
+def freeze(value: Any) -> Any:
     """Turn containers into ones that cannot change; refuse what is neither that nor plain data.
+
+    Args:
+        value: What is to be shared by all who ask.
+
+    Returns:
+        The value, or a copy whose containers refuse every change.
 
     Raises:
         TypeError: Something in the value could be changed by whoever is handed the decision.
@@ -193,11 +200,11 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, FrozenDict):
         return value
     if isinstance(value, Mapping):
-        return FrozenDict({key: _freeze(item) for key, item in value.items()})
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return tuple(_freeze(item) for item in value)
+        return tuple(freeze(item) for item in value)
     if isinstance(value, (set, frozenset)):
-        return frozenset(_freeze(item) for item in value)
+        return frozenset(freeze(item) for item in value)
     if isinstance(value, bytearray):
         return bytes(value)
     if value is None or isinstance(value, (Enum, *_PLAIN)):
@@ -278,7 +285,7 @@ class GenerationPermissions:
         object.__setattr__(self, "access_method", AuthorizationMethod(self.access_method))
         object.__setattr__(self, "security_level", SecurityLevel(self.security_level))
         object.__setattr__(self, "media_urls", _texts("media_urls", self.media_urls))
-        object.__setattr__(self, "audit_trail", tuple(_freeze(step) for step in self.audit_trail))
+        object.__setattr__(self, "audit_trail", tuple(freeze(step) for step in self.audit_trail))
 
     def __init_subclass__(cls) -> None:
         raise TypeError(
@@ -305,7 +312,8 @@ class GenerationPermissions:
             return False
         if access is AccessType.ADMIN:
             return all(getattr(self, flag) for flag in _FLAGS)
-        return bool(getattr(self, _FLAG_FOR[access]))
+        # By its text: hashing a member of an Enum runs Python code.
+        return getattr(self, _FLAG_FOR[access._value_]) is True
 
     def is_expired(self, at: datetime) -> bool:
         """Whether the grant is over at a given moment.
@@ -344,7 +352,10 @@ class GenerationPermissions:
             Itself if the grant covers it. Otherwise a refusal: a copy with ``granted=False`` and
             without media URLs; the flags still tell what would have been allowed.
         """
-        if not self.granted or self.allows(access):
+        if not self.granted:
+            return self
+        # The most frequent question first, without a call.
+        if self.can_view if access is AccessType.READ else self.allows(access):
             return self
         return self._with(granted=False, media_urls=())
 
