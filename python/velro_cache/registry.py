@@ -1,15 +1,24 @@
 """The one manager a process usually has."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from velro_cache._engine import set_default_cache
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
 from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 
-__all__ = ["get_cache_manager", "start_cache_manager", "stop_cache_manager"]
+__all__ = [
+    "get_cache_manager",
+    "start_cache_manager",
+    "stop_cache_manager",
+    "using_cache_manager",
+]
 
 _lock = ForkSafeLock()
 _manager: OptimizedCacheManager | None = None
+_in_its_place: OptimizedCacheManager | None = None
 
 
 def get_cache_manager(config: OptimizedCacheConfig | None = None) -> OptimizedCacheManager:
@@ -23,9 +32,12 @@ def get_cache_manager(config: OptimizedCacheConfig | None = None) -> OptimizedCa
         The same manager every time, until ``stop_cache_manager()``.
 
     Raises:
-        ConfigError: There is a manager already, and it was made with other settings.
+        ConfigError: There is a manager already, and it was made with other settings. Not within
+            :func:`using_cache_manager`.
     """
     global _manager
+    if _in_its_place is not None:
+        return _in_its_place
     manager = _manager
     if manager is None:
         with _lock:
@@ -63,6 +75,29 @@ async def stop_cache_manager() -> None:
     global _manager
     with _lock:
         manager, _manager = _manager, None
-        set_default_cache(None)
+        set_default_cache(_in_its_place)
     if manager is not None:
         await manager.stop()
+
+
+@contextmanager
+def using_cache_manager(manager: OptimizedCacheManager) -> Iterator[OptimizedCacheManager]:
+    """Have everybody in this process use a manager, whatever settings they ask for; for tests.
+
+    Args:
+        manager: To be used by all threads and tasks until the block ends. It is not stopped, by
+            nobody: that is for whoever made it.
+
+    Returns:
+        A context manager.
+    """
+    global _in_its_place
+    with _lock:
+        before, _in_its_place = _in_its_place, manager
+        set_default_cache(manager)
+    try:
+        yield manager
+    finally:
+        with _lock:
+            _in_its_place = before
+            set_default_cache(before or _manager)

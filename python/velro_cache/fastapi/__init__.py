@@ -1,12 +1,11 @@
-"""velro-cache for FastAPI: lifespan, middleware and dependencies.
+"""velro-cache for FastAPI: lifespan, guards, middleware and dependencies.
 
 ::
 
-    app = FastAPI(lifespan=velro_lifespan(authorization=my_service))
-    app.add_middleware(OptimizedAuthMiddleware)
+    app = FastAPI(lifespan=velro_lifespan(authorization=my_service, authenticate=verify_token))
 
-    @app.get("/generations/{generation_id}/media")
-    async def media(generation_id: UUID, auth: AuthDep): ...
+    @app.get("/generations/{generation_id}/media", responses=AUTH_RESPONSES)
+    async def media(generation_id: UUID, permissions: ReadableGeneration): ...
 
 Needs the extra ``fastapi``; the rest of the package does not.
 """
@@ -18,20 +17,73 @@ except ImportError as error:
         "velro_cache.fastapi needs FastAPI: pip install velro-cache[fastapi]"
     ) from error
 
+from velro_cache.authorization.identity import Identity
+from velro_cache.authorization.verified_tokens import VerifiedTokens
+from velro_cache.exceptions import InvalidTokenError
+from velro_cache.fastapi.bearer import bearer_token
 from velro_cache.fastapi.dependencies import (
     AuthDep,
     CacheManagerDep,
     get_cache,
     get_optimized_auth_middleware,
 )
+from velro_cache.fastapi.guards import (
+    DeletableGeneration,
+    IdentityDep,
+    ProjectAdmin,
+    ProjectEditor,
+    ProjectViewer,
+    ReadableGeneration,
+    RequireGenerationAccess,
+    RequireIdentity,
+    RequireProjectAccess,
+    RequireTeamRole,
+    ShareableGeneration,
+    TeamAdmin,
+    TeamEditor,
+    TeamViewer,
+    WritableGeneration,
+)
 from velro_cache.fastapi.lifespan import velro_lifespan
 from velro_cache.fastapi.middleware import OptimizedAuthMiddleware
+from velro_cache.fastapi.problems import AUTH_RESPONSES, install_problem_handlers
+from velro_cache.fastapi.refusals import (
+    AccessDenied,
+    AuthenticationRequired,
+    InvalidBearerToken,
+    Refusal,
+)
 
 __all__ = [
+    "AUTH_RESPONSES",
+    "AccessDenied",
     "AuthDep",
+    "AuthenticationRequired",
     "CacheManagerDep",
+    "DeletableGeneration",
+    "Identity",
+    "IdentityDep",
+    "InvalidBearerToken",
+    "InvalidTokenError",
     "OptimizedAuthMiddleware",
+    "ProjectAdmin",
+    "ProjectEditor",
+    "ProjectViewer",
+    "ReadableGeneration",
+    "Refusal",
+    "RequireGenerationAccess",
+    "RequireIdentity",
+    "RequireProjectAccess",
+    "RequireTeamRole",
+    "ShareableGeneration",
+    "TeamAdmin",
+    "TeamEditor",
+    "TeamViewer",
+    "VerifiedTokens",
+    "WritableGeneration",
+    "bearer_token",
     "get_cache",
     "get_optimized_auth_middleware",
+    "install_problem_handlers",
     "velro_lifespan",
 ]

@@ -15,7 +15,13 @@ from velro_cache.fastapi.middleware import OptimizedAuthMiddleware
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
 
-__all__ = ["AuthDep", "CacheManagerDep", "get_cache", "get_optimized_auth_middleware"]
+__all__ = [
+    "AuthDep",
+    "CacheManagerDep",
+    "auth_of",
+    "get_cache",
+    "get_optimized_auth_middleware",
+]
 
 
 async def get_cache(connection: HTTPConnection) -> OptimizedCacheManager:
@@ -44,9 +50,22 @@ async def get_optimized_auth_middleware(connection: HTTPConnection) -> Optimized
         ``request.state.auth_cache`` if a middleware has set it; otherwise an object on the cache
         manager and the authorization service of ``velro_lifespan``; without that, of this process.
     """
+    return auth_of(connection)
+
+
+def auth_of(connection: HTTPConnection) -> OptimizedAuthMiddleware:
+    """What :func:`get_optimized_auth_middleware` returns, for those who need not wait.
+
+    Args:
+        connection: The request or WebSocket.
+    """
     state = connection.scope.get("state", {})
     auth = state.get("auth_cache")
     if isinstance(auth, OptimizedAuthMiddleware):
+        return auth
+    auth = state.get("velro_auth")
+    # States of lifespans are merged: what the application's made may lack what a router's brought.
+    if isinstance(auth, OptimizedAuthMiddleware) and auth.is_bound_to(state):
         return auth
     return OptimizedAuthMiddleware().bound_to(state)
 

@@ -12,7 +12,9 @@ from velro_cache.authorization.current import (
     unregister_authorization_service,
 )
 from velro_cache.authorization.service import GenerationAccessService
+from velro_cache.authorization.verified_tokens import VerifiedTokens, Verifier
 from velro_cache.config import OptimizedCacheConfig
+from velro_cache.fastapi.middleware import OptimizedAuthMiddleware, as_tokens
 from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager, stop_cache_manager
@@ -24,6 +26,7 @@ def velro_lifespan(
     config: OptimizedCacheConfig | None = None,
     *,
     authorization: GenerationAccessService | None = None,
+    authenticate: Verifier | VerifiedTokens | None = None,
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Make a lifespan that runs the cache manager of this process.
 
@@ -39,14 +42,17 @@ def velro_lifespan(
         config: Settings of the cache. None: the defaults, or those the manager has already.
         authorization: Who decides what is not cached, for all checks that name nobody else.
             None: nobody; each check must say.
+        authenticate: Tells guards of routes the user from a token: a function from the token to
+            an :class:`Identity`, or :class:`VerifiedTokens`. None: nobody; guards fail.
 
     Returns:
-        A lifespan. Its state holds the manager as ``velro_cache`` and, if there is one, the
-        service as ``velro_authorization``. When it ends, the manager is stopped, unless another
+        A lifespan. Its state holds the manager as ``velro_cache`` and, if there are such, the
+        service as ``velro_authorization``, verified tokens as ``velro_tokens`` and what checks
+        with both as ``velro_auth``. When it ends, the manager is stopped, unless another
         lifespan of this process still runs.
 
     Raises:
-        TypeError: ``authorization`` cannot decide.
+        TypeError: ``authorization`` cannot decide, or ``authenticate`` cannot be called.
         ConfigError: When the application starts: there is a manager with other settings already.
     """
     if authorization is not None and not isinstance(authorization, GenerationAccessService):
@@ -54,16 +60,25 @@ def velro_lifespan(
             f"{type(authorization).__name__} has no validate_generation_media_access method"
         )
 
+    tokens = as_tokens(authenticate)
+
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncGenerator[dict[str, Any]]:
         async with _running(config) as manager:
             state: dict[str, Any] = {"velro_cache": manager}
+            if authorization is not None:
+                state["velro_authorization"] = authorization
+            if tokens is not None:
+                state["velro_tokens"] = tokens
+            if len(state) > 1:
+                # Made once, so that no request has to.
+                state["velro_auth"] = OptimizedAuthMiddleware().bound_to(state)
             if authorization is None:
                 yield state
                 return
             register_authorization_service(authorization)
             try:
-                yield state | {"velro_authorization": authorization}
+                yield state
             finally:
                 unregister_authorization_service(authorization)
 
