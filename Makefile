@@ -114,6 +114,10 @@ bench-hit-ratio: ## Compare hit ratios; with TRACES=dir, writes docs/hit-ratio.m
 bench-invalidation: $(STAMPS)/built $(STAMPS)/test-packages ## What a revocation costs; writes docs/benchmarks-invalidation.md
 	$(BIN)/python benches/python/invalidation.py --write $(ARGS)
 
+.PHONY: bench-http
+bench-http: $(STAMPS)/built $(STAMPS)/demo-packages $(STAMPS)/bench-packages ## What guards cost a request; writes docs/benchmarks-http.md
+	$(BIN)/python benches/python/http_guards.py --write $(ARGS)
+
 .PHONY: bench-safety
 bench-safety: $(STAMPS)/built $(STAMPS)/bench-packages ## See who hangs or crashes; writes docs/safety.md
 	$(BIN)/python benches/python/safety.py $(ARGS)
