@@ -9,6 +9,13 @@ from uuid import UUID
 
 from velro_cache import OptimizedCacheConfig, OptimizedCacheManager, cached_authorization
 from velro_cache._engine import ManualClock
+from velro_cache.authorization import Identity
+from velro_cache.fastapi import (
+    OptimizedAuthMiddleware,
+    RequireGenerationAccess,
+    VerifiedTokens,
+    velro_lifespan,
+)
 
 OptimizedCacheConfig(64)  # E: call-arg
 OptimizedCacheConfig(max_entrys=5)  # E: call-arg
@@ -98,3 +105,19 @@ class Service:
 
 Service().check()  # E: call-arg
 Service().check(5)  # E: arg-type
+
+
+def verify(token: str) -> str:
+    return token
+
+
+Identity()  # E: call-arg
+Identity("ada", expires_at=5)  # E: arg-type
+Identity("ada").user_id = "bob"  # E: misc
+VerifiedTokens(verify)  # E: arg-type
+VerifiedTokens("ada")  # E: arg-type
+velro_lifespan(authenticate=verify)  # E: arg-type
+OptimizedAuthMiddleware(authenticate=5)  # E: arg-type
+OptimizedAuthMiddleware(authorize=verify)  # E: arg-type
+RequireGenerationAccess("read", "id")  # E: call-arg
+RequireGenerationAccess(5)  # E: arg-type

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 from uuid import UUID
 
+from fastapi import FastAPI, HTTPException
+
 import velro_cache
 from velro_cache import (
     CacheInfo,
@@ -25,7 +27,23 @@ from velro_cache import (
     start_cache_manager,
     stop_cache_manager,
 )
+from velro_cache.authorization import AuthorizationResult, GenerationPermissions, Identity
+from velro_cache.fastapi import (
+    AUTH_RESPONSES,
+    AuthenticationRequired,
+    IdentityDep,
+    OptimizedAuthMiddleware,
+    ProjectEditor,
+    ReadableGeneration,
+    RequireGenerationAccess,
+    RequireTeamRole,
+    VerifiedTokens,
+    get_optimized_auth_middleware,
+    install_problem_handlers,
+    velro_lifespan,
+)
 from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
+from velro_cache.testing import AllowAll, FrozenClock
 
 
 @dataclass
@@ -223,3 +241,40 @@ def errors() -> None:
         assert_type(error_too, ConfigError | CacheStoppedError)
     except VelroCacheError as any_of_ours:
         assert_type(any_of_ours, VelroCacheError)
+
+
+def verify(token: str) -> Identity | None:
+    return Identity.from_claims({"sub": token}, tags=["session:1"])
+
+
+async def verify_by_asking(token: str) -> Identity:
+    return Identity(token, scopes=frozenset({"read"}))
+
+
+async def may(auth: OptimizedAuthMiddleware, scope: object, identity: Identity, token: str) -> bool:
+    answer = await auth.check_team_role_cached("t", identity.user_id)
+    assert_type(answer, AuthorizationResult)
+    return answer.granted
+
+
+async def guards(
+    permissions: ReadableGeneration, access: ProjectEditor, identity: IdentityDep
+) -> None:
+    assert_type(permissions, GenerationPermissions)
+    assert_type(access, AuthorizationResult)
+    assert_type(identity, Identity)
+    tokens = VerifiedTokens(verify_by_asking, invalid_token_errors=(KeyError,), ttl_seconds=60)
+    assert_type(await tokens.identify("token"), Identity)
+    RequireGenerationAccess("write", parameter="id", id_type=UUID)
+    RequireTeamRole("admin")
+
+
+def applications() -> None:
+    app = FastAPI(lifespan=velro_lifespan(authenticate=verify))
+    app.add_middleware(OptimizedAuthMiddleware, authenticate=verify_by_asking, authorize=may)
+    app.get("/", responses=AUTH_RESPONSES)(guards)
+    install_problem_handlers(app)
+    app.dependency_overrides[get_optimized_auth_middleware] = AllowAll()
+    refused: HTTPException = AuthenticationRequired()
+    assert_type(refused.status_code, int)
+    OptimizedCacheManager(clock=FrozenClock().engine)
