@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "velro_cache"
 
 # From the top. A unit may import units of lower layers, and of its own layer only as named below.
 LAYERS: list[set[str]] = [
-    {"fastapi", "prometheus", "cli", "__main__"},
+    {"fastapi", "prometheus", "testing", "cli", "__main__"},
     {"authorization", "decorators"},
     {
         "manager",
@@ -57,6 +57,7 @@ OPTIONAL = {
     "msgpack": {"l2"},
     "cryptography": {"l2"},
     "prometheus_client": {"prometheus"},
+    "pytest": {"testing"},
 }
 
 

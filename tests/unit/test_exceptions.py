@@ -20,6 +20,7 @@ BUILT_IN = {
     "LoaderRecursionError": RuntimeError,
     "LoaderCancelledError": RuntimeError,
     "AuthorizationUnavailable": RuntimeError,
+    "InvalidTokenError": ValueError,
     "InvalidationLogError": ConnectionError,
     "InvalidationLogRefused": ConnectionError,
     "InvalidationLogUnavailable": ConnectionError,
