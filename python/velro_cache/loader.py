@@ -323,7 +323,7 @@ class Flights:
         if own is not None and own <= 0:
             loaded = entry.pass_on(value, flight.stamp)
             # What is there already is older than what must not be kept.
-            entry.discard()
+            entry.discard(flight.refresh)
             return loaded
         return entry.store(value, flight.stamp, own, allows)
 

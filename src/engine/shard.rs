@@ -292,6 +292,11 @@ impl<V, K: StoredKey> Shard<V, K> {
         Some(grounds.basis(&row.key, row.checked_at, row.terms))
     }
 
+    /// Whether there is a row under this key, whatever its state.
+    pub(super) fn holds(&self, hash: u32, key: &[u8]) -> bool {
+        self.find(hash, key).is_some()
+    }
+
     /// Looks without counting and without leaving a trace in the policy.
     pub(super) fn peek(
         &self,

@@ -333,6 +333,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         self.shard(hash).lock().peek(hash as u32, key, now, &self.table).is_some()
     }
 
+    /// Whether there is an entry under this key, be it one that may not be served now.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        let hash = self.hash(key);
+        self.shard(hash).lock().holds(hash as u32, key)
+    }
+
     /// Stores a value under its key, replacing what is there. Amortised `O(1)` plus the slots.
     pub fn insert(&self, entry: NewEntry<'_, V>) -> Inserted<V, K> {
         self.insert_with(entry, |key| K::from(key))

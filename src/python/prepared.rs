@@ -163,10 +163,17 @@ impl PreparedEntry {
     }
 
     /// Remove what the cache holds under this key: a load has found that nothing should be kept.
-    fn discard(&self) {
-        if self.ticket.is_valid() {
+    ///
+    /// Where this process holds nothing, nothing is invalidated, unless ``everywhere``: names share
+    /// slots, so that whoever makes up keys would bring down entries of others.
+    ///
+    /// Args:
+    ///     everywhere: Whether other processes must not serve what they hold either.
+    fn discard(&self, everywhere: bool) {
+        let store = &self.inner().store;
+        if self.ticket.is_valid() && (everywhere || store.holds(self.ticket.key())) {
             let _guard = ExitGuard::hold();
-            drop(self.inner().store.delete(self.ticket.key()));
+            drop(store.delete(self.ticket.key()));
         }
     }
 

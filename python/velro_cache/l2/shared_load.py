@@ -261,9 +261,9 @@ class SharedLoad:
         self._give_lock_back(_USELESS_SECONDS)
         return self._entry.pass_on(value, stamp)
 
-    def discard(self) -> None:
+    def discard(self, everywhere: bool) -> None:
         """See :class:`PreparedEntry`."""
-        self._entry.discard()
+        self._entry.discard(everywhere)
 
     def store(
         self, value: Any, stamp: int, ttl: float | None = None, permissive: bool = True
