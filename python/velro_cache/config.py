@@ -66,6 +66,9 @@ _ADDRESSES: Mapping[str, tuple[str, ...]] = {
 """Settings that are addresses, and the schemes they may have."""
 _SECRETS = ("l2_signing_key", "l2_encryption_key")
 _LEAST_SECRET_CHARACTERS = 32
+# Variables with the prefix that are about something else: what settings are laid over, and the
+# credential of the command line.
+_NO_SETTINGS = ("PRESET", "ADMIN_TOKEN")
 _OPTIONAL = ("load_timeout_seconds", "shared_memory_directory", *_ADDRESSES, *_SECRETS)
 
 
@@ -297,7 +300,7 @@ class OptimizedCacheConfig:
             The defaults, or the preset named by ``<prefix>PRESET`` (``development`` or
             ``production``), with every variable that is set laid over them. Booleans are
             ``true``/``false``, ``1``/``0``, ``yes``/``no`` or ``on``/``off``; ``none`` stands
-            for None.
+            for None. ``<prefix>ADMIN_TOKEN`` is the credential of the command line, and no setting.
 
         Raises:
             ConfigError: A value cannot be read or is out of range, or a variable with this
@@ -315,7 +318,7 @@ class OptimizedCacheConfig:
         known = {field.name: field for field in fields(cls)}
         changes: dict[str, Any] = {}
         for variable in sorted(source):
-            if not variable.startswith(prefix) or variable == prefix + "PRESET":
+            if not variable.startswith(prefix) or variable[len(prefix) :] in _NO_SETTINGS:
                 continue
             field_name = variable[len(prefix) :].lower()
             if field_name not in known:

@@ -30,6 +30,8 @@ LAYERS: list[set[str]] = [
     {"exceptions", "_engine", "fork_safety"},
 ]
 WITHIN_A_LAYER = {
+    # The route for metrics.
+    ("fastapi", "prometheus"),
     ("__main__", "cli"),
     ("registry", "manager"),
     ("performance", "manager"),
@@ -51,6 +53,7 @@ WITHIN_A_LAYER = {
 OPTIONAL = {
     "fastapi": {"fastapi"},
     "starlette": {"fastapi"},
+    "pydantic": {"fastapi"},
     "rich": {"cli"},
     "sqlalchemy": {"outbox"},
     "redis": {"l2"},

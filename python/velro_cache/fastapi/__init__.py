@@ -20,6 +20,7 @@ except ImportError as error:
 from velro_cache.authorization.identity import Identity
 from velro_cache.authorization.verified_tokens import VerifiedTokens
 from velro_cache.exceptions import InvalidTokenError
+from velro_cache.fastapi.admin import create_admin_router
 from velro_cache.fastapi.bearer import bearer_token
 from velro_cache.fastapi.dependencies import (
     AuthDep,
@@ -82,6 +83,7 @@ __all__ = [
     "VerifiedTokens",
     "WritableGeneration",
     "bearer_token",
+    "create_admin_router",
     "get_cache",
     "get_optimized_auth_middleware",
     "install_problem_handlers",
