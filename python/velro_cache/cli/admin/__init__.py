@@ -1,0 +1,1 @@
+"""Commands that talk to a running service, through the routes of ``create_admin_router``."""
