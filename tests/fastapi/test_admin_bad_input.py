@@ -13,7 +13,6 @@ from velro_cache._engine import ManualClock
 from velro_cache.fastapi.admin.rate_limit import TokenBucket
 from velro_cache.manager import OptimizedCacheManager
 
-PATHS = sorted(BODIES)
 TEN_MB = 10 * 1024 * 1024
 
 
@@ -25,6 +24,19 @@ def full(cache: OptimizedCacheManager) -> Iterator[OptimizedCacheManager]:
     assert len(cache) == 1
 
 
+def post_everywhere(
+    cache: OptimizedCacheManager, content: bytes | None = None, **headers: str
+) -> Iterator[tuple[str, Any]]:
+    """Send a body to each changing route; None: one that it understands."""
+    client = client_of(operated(cache, invalidation_burst=100))
+    sent = {"content-type": "application/json"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    for path, body in BODIES.items():
+        one = json.dumps(body).encode() if content is None else content
+        yield path, client.post(PREFIX + path, content=one, headers=sent)
+
+
 def post(cache: OptimizedCacheManager, path: str, content: bytes, **headers: str) -> Any:
     sent = {"content-type": "application/json"} | {
         name.replace("_", "-"): value for name, value in headers.items()
@@ -32,7 +44,6 @@ def post(cache: OptimizedCacheManager, path: str, content: bytes, **headers: str
     return client_of(operated(cache)).post(PREFIX + path, content=content, headers=sent)
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -51,24 +62,21 @@ def post(cache: OptimizedCacheManager, path: str, content: bytes, **headers: str
     ],
 )
 def test_pages_of_other_sites_change_nothing(
-    full: OptimizedCacheManager, path: str, headers: dict[str, str]
+    full: OptimizedCacheManager, headers: dict[str, str]
 ) -> None:
-    answer = post(full, path, json.dumps(BODIES[path]).encode(), **headers)
-    assert answer.status_code == 403
-    assert answer.json() == {"detail": "Requests of other sites are refused"}
-    assert answer.headers["cache-control"] == "no-store"
+    for path, answer in post_everywhere(full, **headers):
+        assert answer.status_code == 403, path
+        assert answer.json() == {"detail": "Requests of other sites are refused"}
+        assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "kind",
     ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""],
 )
-def test_what_a_form_can_send_changes_nothing(
-    full: OptimizedCacheManager, path: str, kind: str
-) -> None:
-    content = json.dumps(BODIES[path]).encode()
-    assert post(full, path, content, content_type=kind).status_code == 415
+def test_what_a_form_can_send_changes_nothing(full: OptimizedCacheManager, kind: str) -> None:
+    for path, answer in post_everywhere(full, content_type=kind):
+        assert answer.status_code == 415, path
 
 
 def test_a_get_changes_nothing(full: OptimizedCacheManager) -> None:
@@ -135,7 +143,6 @@ def test_what_ids_look_like_is_let_through(cache: OptimizedCacheManager, user_id
     assert answer.json()["dropped_entries"] == 1
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -153,15 +160,14 @@ def test_what_ids_look_like_is_let_through(cache: OptimizedCacheManager, user_id
     ],
     ids=str,
 )
-def test_bodies_that_mean_harm(
-    full: OptimizedCacheManager, path: str, content: bytes, status: int
-) -> None:
-    answer = post(full, path, content)
-    assert 400 <= answer.status_code < 500
-    if path == "/invalidate/user":
-        assert answer.status_code == status
-    assert len(answer.content) < 2000
-    assert answer.headers["cache-control"] == "no-store"
+def test_bodies_that_mean_harm(full: OptimizedCacheManager, content: bytes, status: int) -> None:
+    for path, answer in post_everywhere(full, content):
+        # A field of another route's is one too many, and its value is not looked at.
+        assert answer.status_code in (status, 422), path
+        assert len(answer.content) < 2000
+        assert answer.headers["cache-control"] == "no-store"
+        if path == "/invalidate/user":
+            assert answer.status_code == status
 
 
 def test_what_was_not_understood_is_not_repeated(full: OptimizedCacheManager) -> None:
