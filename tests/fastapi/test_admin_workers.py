@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -46,38 +48,22 @@ def url() -> Iterator[str]:
             server.wait(timeout=LIMIT_SECONDS)
 
 
-def test_invalidated_through_one_worker_gone_in_the_other(url: str) -> None:
-    def look() -> tuple[int, bool]:
-        # A connection of its own, so that any worker may answer.
-        answer = httpx.get(f"{url}/look", timeout=LIMIT_SECONDS).json()
-        return answer["pid"], answer["hit"]
+def test_invalidated_through_one_worker_gone_in_the_other(url: str, tmp_path: Path) -> None:
+    def post(path: str, body: object = None) -> dict[str, Any]:
+        answer = httpx.post(url + path, json=body, headers=OPERATOR, timeout=LIMIT_SECONDS)
+        assert answer.status_code == 200
+        return cast(dict[str, Any], answer.json())
 
-    knowing: set[int] = set()
-
-    def both_know() -> bool:
-        httpx.post(f"{url}/fill", timeout=LIMIT_SECONDS)
-        pid, hit = look()
-        if hit:
-            knowing.add(pid)
-        return len(knowing) == 2
-
-    until(both_know)
-    answer = httpx.post(
-        f"{url}{PREFIX}/invalidate/user",
-        json={"user_id": "ada", "reason": "left"},
-        headers=OPERATOR,
-        timeout=LIMIT_SECONDS,
-    )
-    assert answer.status_code == 200
-    assert answer.json()["dropped_entries"] == 1
-    assert answer.json()["process_id"] in knowing
-
-    asked: set[int] = set()
-
-    def both_were_asked() -> bool:
-        pid, hit = look()
-        assert not hit
-        asked.add(pid)
-        return asked == knowing
-
-    until(both_were_asked)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(post, f"/hold?folder={tmp_path}")
+        try:
+            until((tmp_path / "held").exists)
+            filled = post("/fill")
+            done = post(PREFIX + "/invalidate/user", {"user_id": "ada", "reason": "left"})
+        finally:
+            (tmp_path / "released").touch()
+        other = held.result()
+    assert filled["hit"]
+    assert done["dropped_entries"] == 1
+    assert done["process_id"] == filled["process_id"] != other["process_id"]
+    assert (other["knew"], other["knows"]) == (True, False)
