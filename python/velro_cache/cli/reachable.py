@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from velro_cache._engine import InvalidationLog
 from velro_cache.config import OptimizedCacheConfig
@@ -19,6 +20,9 @@ from velro_cache.exceptions import VelroCacheError
 from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["Finding", "check_log", "check_redis", "check_table"]
+
+
+_SQLITE: Final = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,12 @@ def check_log(config: OptimizedCacheConfig, timeout_seconds: float) -> Finding:
     address = config.log_address
     if address is None:
         return Finding("log", True, "none is configured: one host")
+    if address.startswith(_SQLITE) and not os.path.exists(address[len(_SQLITE) :]):
+        # To ask it would make it, with the rights of whoever checks.
+        folder = os.path.dirname(os.path.abspath(address[len(_SQLITE) :]))
+        if os.access(folder, os.W_OK | os.X_OK):
+            return Finding("log", True, "its file is not there yet; the service will make it")
+        return Finding("log", False, "its file is not there, and cannot be made there")
     limit_seconds = min(timeout_seconds, config.log_timeout_seconds)
 
     def ask() -> str:
