@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 TOKEN_VARIABLE: Final = "VELRO_CACHE_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
-DEFAULT_URL: Final = "http://127.0.0.1:8000/admin/cache"
+_DEFAULT_URL: Final = "http://127.0.0.1:8000/admin/cache"
 
-REFUSED: Final = 1
-NOT_REACHED: Final = 3
-NO_CREDENTIAL: Final = 4
+_REFUSED: Final = 1
+_NOT_REACHED: Final = 3
+_NO_CREDENTIAL: Final = 4
 
 _MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
 _MOST_SHOWN_CHARACTERS: Final = 500
@@ -150,13 +150,13 @@ class AdminClient:
 
     def _not_reached(self, reason: object) -> AdminError:
         why = str(reason) or type(reason).__name__
-        return AdminError(f"{self._url} was not reached: {_shown(why)}", NOT_REACHED)
+        return AdminError(f"{self._url} was not reached: {_shown(why)}", _NOT_REACHED)
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
     """Add what all commands that ask a service have in common."""
     parser.add_argument(
-        "--url", default=DEFAULT_URL, help=f"address of the admin routes (default: {DEFAULT_URL})"
+        "--url", default=_DEFAULT_URL, help=f"address of the admin routes (default: {_DEFAULT_URL})"
     )
     parser.add_argument(
         "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="longest wait (10)"
@@ -177,10 +177,10 @@ def client_for(options: argparse.Namespace) -> AdminClient:
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise AdminError(f"set {TOKEN_VARIABLE} to the credential of an operator", NO_CREDENTIAL)
+        raise AdminError(f"set {TOKEN_VARIABLE} to the credential of an operator", _NO_CREDENTIAL)
     if not all("!" <= char <= "~" for char in token):
         raise AdminError(
-            f"{TOKEN_VARIABLE} is no token: it holds spaces or the like", NO_CREDENTIAL
+            f"{TOKEN_VARIABLE} is no token: it holds spaces or the like", _NO_CREDENTIAL
         )
     return AdminClient(options.url, token, options.timeout, allow_http=options.allow_http)
 
@@ -200,7 +200,7 @@ def read_figures(client: AdminClient) -> dict[str, Any]:
     """
     stats, targets = client.get("/stats"), client.get("/targets")
     if not _FIGURES.issubset(stats):
-        raise AdminError(_SOMETHING_ELSE, NOT_REACHED)
+        raise AdminError(_SOMETHING_ELSE, _NOT_REACHED)
     try:
         rate, mean_ms = targets["target_hit_rate_percent"], targets["target_access_time_ms"]
         return {
@@ -212,11 +212,11 @@ def read_figures(client: AdminClient) -> dict[str, Any]:
             "meeting_access_time_target": stats["average_access_time_ms"] <= mean_ms,
         }
     except (KeyError, TypeError):
-        raise AdminError(_SOMETHING_ELSE, NOT_REACHED) from None
+        raise AdminError(_SOMETHING_ELSE, _NOT_REACHED) from None
 
 
 def _checked(url: str, allow_http: bool) -> str:
-    wrong = AdminError("--url must be like https://service.example/admin/cache", NOT_REACHED)
+    wrong = AdminError("--url must be like https://service.example/admin/cache", _NOT_REACHED)
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -229,25 +229,25 @@ def _checked(url: str, allow_http: bool) -> str:
         raise wrong
     if parts.username is not None:
         raise AdminError(
-            f"--url must hold no credential; it belongs into {TOKEN_VARIABLE}", NO_CREDENTIAL
+            f"--url must hold no credential; it belongs into {TOKEN_VARIABLE}", _NO_CREDENTIAL
         )
     if parts.scheme == "http" and host not in _THIS_MACHINE and not allow_http:
         raise AdminError(
             "the credential would go unencrypted over the network; use https://, or --allow-http",
-            NOT_REACHED,
+            _NOT_REACHED,
         )
     return url.rstrip("/")
 
 
 def _decoded(content: bytes) -> dict[str, Any]:
     if len(content) > _MOST_ANSWER_BYTES:
-        raise AdminError("the answer is too long to be one of the admin routes", NOT_REACHED)
+        raise AdminError("the answer is too long to be one of the admin routes", _NOT_REACHED)
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise AdminError(_SOMETHING_ELSE, NOT_REACHED)
+        raise AdminError(_SOMETHING_ELSE, _NOT_REACHED)
     return answer
 
 
@@ -272,14 +272,14 @@ def _says_no(status: int, answer: Mapping[str, Any]) -> AdminError:
         )
     said = f": {_shown(str(detail))}" if detail else ""
     if status in (401, 403):
-        return AdminError(f"the service refuses the credential ({status}){said}", NO_CREDENTIAL)
+        return AdminError(f"the service refuses the credential ({status}){said}", _NO_CREDENTIAL)
     if status == 404 or 300 <= status < 400:
         return AdminError(
-            f"there are no such admin routes at this address ({status}){said}", NOT_REACHED
+            f"there are no such admin routes at this address ({status}){said}", _NOT_REACHED
         )
     if "retry_after" in answer:
         said += f"; try again in {_shown(str(answer['retry_after']))} s"
-    return AdminError(f"the service says no ({status}){said}", REFUSED)
+    return AdminError(f"the service says no ({status}){said}", _REFUSED)
 
 
 def printable(text: str) -> str:

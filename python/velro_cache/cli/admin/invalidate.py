@@ -9,7 +9,7 @@ from velro_cache.cli.admin.client import add_connection_options, client_for, pri
 
 __all__ = ["add_to"]
 
-NOT_ACKNOWLEDGED: Final = 5
+_NOT_ACKNOWLEDGED: Final = 5
 
 
 def add_to(commands: Any) -> None:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     status, answer = client_for(options).post(*_request(options))
     text = json.dumps(answer, indent=2) if options.json else printable(as_text(answer))
     sys.stdout.write(text + "\n")
-    return 0 if status == 200 else NOT_ACKNOWLEDGED
+    return 0 if status == 200 else _NOT_ACKNOWLEDGED
 
 
 def _request(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["keys_page"]
 
-MOST_KEYS_LOOKED_AT: Final = 100_000
+_MOST_KEYS_LOOKED_AT: Final = 100_000
 
 
 def keys_page(cache: OptimizedCacheManager, prefix: str, after: str, limit: int) -> KeysAnswer:
@@ -31,7 +31,7 @@ def keys_page(cache: OptimizedCacheManager, prefix: str, after: str, limit: int)
     Cost: `O(entries)`, in Rust; the list of those with the prefix, in Python.
     """
     # One more than asked for tells whether that was all; wildcards in the prefix are none.
-    found = cache.keys(glob.escape(prefix) + "*", MOST_KEYS_LOOKED_AT + 1)
+    found = cache.keys(glob.escape(prefix) + "*", _MOST_KEYS_LOOKED_AT + 1)
     page = heapq.nsmallest(limit + 1, (key for key in found if key > after))
     return KeysAnswer(
         cache=cache.config.name,
@@ -39,5 +39,5 @@ def keys_page(cache: OptimizedCacheManager, prefix: str, after: str, limit: int)
         prefix=prefix,
         keys=page[:limit],
         next_after=page[limit - 1] if len(page) > limit else None,
-        is_complete=len(found) <= MOST_KEYS_LOOKED_AT,
+        is_complete=len(found) <= _MOST_KEYS_LOOKED_AT,
     )

@@ -13,7 +13,7 @@ from velro_cache.fastapi.admin.cross_site import refuse_other_sites
 
 __all__ = ["ReadingRoute", "changing_route"]
 
-MOST_BODY_BYTES: Final = 64 * 1024
+_MOST_BODY_BYTES: Final = 64 * 1024
 """Longest body that is read; the longest sensible one is a list of a hundred tags."""
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -76,7 +76,7 @@ def changing_route(trusted_origins: frozenset[str]) -> type[ReadingRoute]:
 
 def _limited(request: Request) -> Request:
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or len(length) > 12 or int(length) > MOST_BODY_BYTES:
+    if not length.isdecimal() or len(length) > 12 or int(length) > _MOST_BODY_BYTES:
         raise _too_large()
     received_bytes = 0
 
@@ -84,7 +84,7 @@ def _limited(request: Request) -> Request:
         nonlocal received_bytes
         message = await request.receive()
         received_bytes += len(message.get("body", b""))
-        if received_bytes > MOST_BODY_BYTES:
+        if received_bytes > _MOST_BODY_BYTES:
             raise _too_large()
         return message
 
@@ -94,7 +94,7 @@ def _limited(request: Request) -> Request:
 def _too_large() -> HTTPException:
     # The rest is not read, so the connection is of no further use.
     headers = {"Connection": "close"}
-    return HTTPException(413, f"Bodies have at most {MOST_BODY_BYTES} bytes", headers)
+    return HTTPException(413, f"Bodies have at most {_MOST_BODY_BYTES} bytes", headers)
 
 
 def _not_understood(error: RequestValidationError) -> Response:
