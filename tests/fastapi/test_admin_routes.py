@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from operated import BODIES, OPERATOR, PREFIX, client_of, operated
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from services.redis import until
 from velro_cache._engine import ManualClock
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fastapi import velro_lifespan
@@ -316,3 +318,26 @@ def test_below_another_prefix(cache: OptimizedCacheManager) -> None:
     client = client_of(operated(cache, prefix="/ops"), OPERATOR)
     assert client.get("/ops/stats").status_code == 200
     assert client.get(PREFIX + "/stats").status_code == 404
+
+
+def test_with_the_table_lost_nothing_counts_as_done(tmp_path: Path) -> None:
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    config = OptimizedCacheConfig(name="lost", shared_memory_directory=str(folder))
+    with OptimizedCacheManager(config) as cache:
+        admin = Admin(cache)
+        # Nobody can make another one: a file lies where its folder is to be.
+        (tables,) = folder.iterdir()
+        shutil.rmtree(tables)
+        tables.touch()
+        until(lambda: admin.get("/stats")["sharing"]["state"] == "lost", "it is noticed")
+        answer = admin.client.get(PREFIX + "/health/ready")
+        assert (answer.status_code, answer.json()["checks"]["table"]) == (503, False)
+        for path, body in BODIES.items():
+            confirmed = body | ({"confirm": "lost"} if path == "/clear" else {})
+            refused = admin.post(path, 503, **confirmed)
+            assert refused["holds"] == "process"
+            assert "take it for not done" in refused["detail"]
+        entries = admin.get("/invalidations")["invalidations"]
+        assert {entry["outcome"] for entry in entries} == {"not_shared"}
+        tables.unlink()

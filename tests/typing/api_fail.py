@@ -16,6 +16,7 @@ from velro_cache.fastapi import (
     VerifiedTokens,
     velro_lifespan,
 )
+from velro_cache.fastapi import create_admin_router
 
 OptimizedCacheConfig(64)  # E: call-arg
 OptimizedCacheConfig(max_entrys=5)  # E: call-arg
@@ -95,6 +96,11 @@ cached_authorization("600")  # E: arg-type
 cached_authorization(tags=[1])  # E: list-item
 cached_authorization(cache="default")  # E: arg-type
 cached_authorization(l2_name=5)  # E: arg-type
+
+
+create_admin_router()  # E: call-arg
+create_admin_router(None)  # E: arg-type
+create_admin_router(str, read_only="yes")  # E: arg-type
 
 
 class Service:

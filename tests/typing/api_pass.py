@@ -42,6 +42,7 @@ from velro_cache.fastapi import (
     install_problem_handlers,
     velro_lifespan,
 )
+from velro_cache.fastapi import create_admin_router
 from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
 from velro_cache.testing import AllowAll, FrozenClock
 
@@ -230,6 +231,23 @@ def shared_values() -> None:
         OptimizedCacheManager(OptimizedCacheConfig(redis_url="redis://x"), l2=place)
     OptimizedCacheManager(l2=MemoryL2())
     register_type("Permissions/1", Permissions, lambda it: (it.roles,), Permissions)
+
+
+async def operator() -> str:
+    return "ada"
+
+
+def operating() -> None:
+    router = create_admin_router(operator)
+    assert_type(router.prefix, str)
+    create_admin_router(
+        guard=operator,
+        metrics_guard=operator,
+        prefix="/ops",
+        read_only=True,
+        trusted_origins=["https://ops.example"],
+        is_warm=lambda: True,
+    )
 
 
 def errors() -> None:

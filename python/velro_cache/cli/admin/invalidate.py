@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
         help="invalidate in a running service",
         description=(
             "Invalidate by user, generation, tags, pattern or key in a running service. Exit"
-            " status 5: it holds on that host, but others have not acknowledged it in time."
+            " status 5: it was done, but others may not know yet."
         ),
     )
     add_connection_options(parser)
@@ -78,7 +78,8 @@ def as_text(answer: dict[str, Any]) -> str:
         answer: What the service said.
     """
     if answer.get("wanted") is not None:
-        return f"MISS not acknowledged ({answer['wanted']}): {answer.get('detail')}"
+        reach = f"holds on: {answer.get('holds')}, wanted: {answer['wanted']}"
+        return f"MISS {reach}. {answer.get('detail')}"
     if answer.get("dry_run"):
         count = answer.get("would_drop_entries")
         found = "it is not known how many" if count is None else f"{count:,}"

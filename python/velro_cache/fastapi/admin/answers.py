@@ -184,10 +184,10 @@ class ClearAnswer(BaseModel):
 
 
 class NotAcknowledged(BaseModel):
-    """An invalidation that holds on its host, and of which others may not know yet."""
+    """An invalidation that was made, and of which others may not know yet."""
 
     detail: str
-    holds: Wait = Field(description="Where it holds now")
+    holds: Literal["process", "host"] = Field(description="Where it holds now")
     wanted: Wait = Field(description="What was to be waited for")
     dropped_entries: int | None
 
@@ -203,7 +203,7 @@ class AuditEntry(BaseModel):
     names: list[str] = Field(description="What was named; the first ten, cut to 200 characters")
     names_count: int
     wait: Wait
-    outcome: Literal["done", "not_acknowledged", "failed"]
+    outcome: Literal["done", "not_acknowledged", "not_shared", "failed"]
     dropped_entries: int | None
 
 

@@ -41,7 +41,7 @@ CHANGING_RESPONSES: dict[int | str, dict[str, Any]] = {
     429: {"model": Message, "description": "Too many invalidations; see Retry-After"},
     503: {
         "model": NotAcknowledged,
-        "description": "It holds on this host, and was not acknowledged by others in time",
+        "description": "It holds where the answer says; others may not know yet",
     },
 }
 

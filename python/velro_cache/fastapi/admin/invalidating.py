@@ -3,7 +3,7 @@
 import os
 from typing import Any, Literal
 
-from velro_cache.exceptions import InvalidationNotAcknowledged
+from velro_cache.exceptions import InvalidationNotAcknowledged, SharedTableError
 from velro_cache.fastapi.admin.answers import (
     ClearAnswer,
     InvalidationAnswer,
@@ -23,6 +23,14 @@ __all__ = ["Action", "clear", "dry_run", "invalidate"]
 
 Action = Literal["user", "generation", "tags", "pattern", "key"]
 
+_HOLDS_ON_THIS_HOST = (
+    "Invalidated on this host, in all of its workers. Not acknowledged in time by the log or by"
+    " every other host; it is sent to them as soon as the log can be reached, while this process lives."
+)
+_HOLDS_IN_THIS_PROCESS = (
+    "Invalidated in this process. The table of this host is lost, so its other workers may not"
+    " know: take it for not done, make room for the table, and invalidate again."
+)
 _MOST_COUNTED = 100_000
 _MOST_NAMES_WRITTEN_DOWN = 10
 _MOST_CHARACTERS_WRITTEN_DOWN = 200
@@ -77,7 +85,7 @@ def invalidate(
         audit: Where to write it down.
 
     Returns:
-        What was done; or that it holds on this host and was not acknowledged.
+        What was done; or where it holds, and that others may not know.
 
     Raises:
         InvalidKeyError, InvalidTagError, TypeError: A name names nothing; nothing was done.
@@ -90,9 +98,8 @@ def invalidate(
         revocation = cache.revoking(**request.names(), wait=wait)
         with revocation:
             pass
-    except InvalidationNotAcknowledged:
-        audit.add(**entry, outcome="not_acknowledged", dropped_entries=revocation.dropped)
-        return _not_acknowledged(wait, revocation.dropped)
+    except (InvalidationNotAcknowledged, SharedTableError) as error:
+        return _not_everywhere(error, audit, entry, revocation.dropped)
     except BaseException:
         audit.add(**entry, outcome="failed", dropped_entries=None)
         raise
@@ -119,7 +126,7 @@ def clear(
         audit: Where to write it down.
 
     Returns:
-        What was done; or that it holds on this host and was not acknowledged.
+        What was done; or where it holds, and that others may not know.
 
     Raises:
         CacheStoppedError: The cache was stopped.
@@ -130,9 +137,8 @@ def clear(
     held = len(cache)
     try:
         cache.clear(wait=wait)
-    except InvalidationNotAcknowledged:
-        audit.add(**entry, outcome="not_acknowledged", dropped_entries=held)
-        return _not_acknowledged(wait, held)
+    except (InvalidationNotAcknowledged, SharedTableError) as error:
+        return _not_everywhere(error, audit, entry, held)
     except BaseException:
         audit.add(**entry, outcome="failed", dropped_entries=None)
         raise
@@ -150,15 +156,20 @@ def _where(cache: OptimizedCacheManager, waited_for: Wait) -> Wait:
     return "host" if cache.config.log_address is None else waited_for
 
 
-def _not_acknowledged(wanted: Wait, dropped: int) -> NotAcknowledged:
+def _not_everywhere(
+    error: InvalidationNotAcknowledged | SharedTableError,
+    audit: AuditLog,
+    entry: dict[str, Any],
+    dropped: int,
+) -> NotAcknowledged:
+    """Write down, and say, how far an invalidation came."""
+    is_shared = isinstance(error, InvalidationNotAcknowledged)
+    outcome = "not_acknowledged" if is_shared else "not_shared"
+    audit.add(**entry, outcome=outcome, dropped_entries=dropped)
     return NotAcknowledged(
-        detail=(
-            "Invalidated on this host, in all of its workers. Not acknowledged in time by the log"
-            " or by every other host; it is sent to them as soon as the log can be reached, while"
-            " this process lives."
-        ),
-        holds="host",
-        wanted=wanted,
+        detail=_HOLDS_ON_THIS_HOST if is_shared else _HOLDS_IN_THIS_PROCESS,
+        holds="host" if is_shared else "process",
+        wanted=entry["wait"],
         dropped_entries=dropped,
     )
 
