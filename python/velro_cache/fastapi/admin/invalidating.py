@@ -25,7 +25,8 @@ Action = Literal["user", "generation", "tags", "pattern", "key"]
 
 _HOLDS_ON_THIS_HOST = (
     "Invalidated on this host, in all of its workers. Not acknowledged in time by the log or by"
-    " every other host; it is sent to them as soon as the log can be reached, while this process lives."
+    " every other host; it is sent to them as soon as the log can be reached, while this process"
+    " lives."
 )
 _HOLDS_IN_THIS_PROCESS = (
     "Invalidated in this process. The table of this host is lost, so its other workers may not"
