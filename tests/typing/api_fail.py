@@ -14,9 +14,9 @@ from velro_cache.fastapi import (
     OptimizedAuthMiddleware,
     RequireGenerationAccess,
     VerifiedTokens,
+    create_admin_router,
     velro_lifespan,
 )
-from velro_cache.fastapi import create_admin_router
 
 OptimizedCacheConfig(64)  # E: call-arg
 OptimizedCacheConfig(max_entrys=5)  # E: call-arg

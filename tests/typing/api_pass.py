@@ -38,11 +38,11 @@ from velro_cache.fastapi import (
     RequireGenerationAccess,
     RequireTeamRole,
     VerifiedTokens,
+    create_admin_router,
     get_optimized_auth_middleware,
     install_problem_handlers,
     velro_lifespan,
 )
-from velro_cache.fastapi import create_admin_router
 from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
 from velro_cache.testing import AllowAll, FrozenClock
 
