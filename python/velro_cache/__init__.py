@@ -4,6 +4,7 @@ The everyday names are here; FastAPI wiring is in :mod:`velro_cache.fastapi`.
 """
 
 from velro_cache._engine import __version__, escape_id, generate_auth_key
+from velro_cache.authorization.high_performance import HighPerformanceAuthorizationService
 from velro_cache.authorization.models import (
     AccessType,
     AuthorizationMethod,
@@ -50,6 +51,7 @@ __all__ = [
     "ConfigError",
     "EvictionPolicy",
     "GenerationPermissions",
+    "HighPerformanceAuthorizationService",
     "InvalidKeyError",
     "InvalidTagError",
     "InvalidTokenError",

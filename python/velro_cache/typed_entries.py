@@ -169,11 +169,12 @@ class TypedEntries(ConfiguredCache):
         *,
         users: Iterable[Id] = (),
         generations: Iterable[Id] = (),
+        tags: Iterable[str] = (),
     ) -> int:
         wait = wait or self._config.invalidation_wait
         if wait not in _WAITS:
             raise ValueError(f"wait must be one of {', '.join(_WAITS)}, not {wait!r:.80}")
-        dropped, ticket = self._invalidate((), (), (), users, generations)
+        dropped, ticket = self._invalidate(tags, (), (), users, generations)
         if wait != "host" and ticket:
             await asyncio.to_thread(self._wait_published, ticket, wait)
         return dropped

@@ -10,8 +10,9 @@ use super::inner::{About, Inner, Seconds, Settings};
 use super::int::{self, Side};
 use super::prepared::PreparedEntry;
 use super::raw::Raised;
-use super::{lookup, text};
-use crate::engine::clock::Clock;
+use super::{lookup, nested, text};
+use crate::engine::Basis;
+use crate::engine::clock::{Clock, Millis};
 use crate::engine::ids::Text;
 use crate::engine::keys::{self, KeyKind, Life};
 use crate::invalidation::Stamp;
@@ -88,6 +89,24 @@ impl CacheCore {
     ///     anything it depends on is then refused instead of bringing the old state back.
     fn snapshot(&self) -> Stamp {
         self.inner.store.snapshot()
+    }
+
+    /// Has what the loader that runs here returns depend on tags, too: those that only what was
+    /// loaded tells. Without effect where no loader runs.
+    ///
+    /// Args:
+    ///     tags: As for ``set``.
+    ///     stamp: What ``snapshot()`` returned before that was read.
+    fn _depend_on(&self, tags: &Bound<'_, PyAny>, stamp: Stamp) -> PyResult<()> {
+        let _guard = ExitGuard::hold();
+        let mut slots = SlotList::new();
+        text::push_tag_slots(tags, &mut slots)?;
+        if let Some(collector) = nested::current(tags.py())? {
+            let slots = slots.iter().map(|&slot| (slot, stamp)).collect();
+            let basis = Basis { slots, keys: Vec::new(), deadline: Millis::MAX };
+            collector.note(&self.inner, &basis, None);
+        }
+        Ok(())
     }
 
     /// Check everything about an entry but its value, before the value is loaded.

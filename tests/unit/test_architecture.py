@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
         "revoking",
         "refill",
     },
-    {"l2"},
+    {"l2", "warming"},
     {"config", "configured", "stats", "outbox"},
     {"exceptions", "_engine", "fork_safety"},
 ]

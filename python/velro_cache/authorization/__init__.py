@@ -7,6 +7,7 @@ from velro_cache.authorization.current import (
     register_authorization_service,
     unregister_authorization_service,
 )
+from velro_cache.authorization.high_performance import HighPerformanceAuthorizationService
 from velro_cache.authorization.identity import Identity
 from velro_cache.authorization.models import (
     AccessFlags,
@@ -30,6 +31,7 @@ __all__ = [
     "CachedRoleAccess",
     "GenerationAccessService",
     "GenerationPermissions",
+    "HighPerformanceAuthorizationService",
     "Identity",
     "SecurityLevel",
     "TeamRole",

@@ -7,6 +7,8 @@ every kind of access; each answer is made for the access that was asked for. Wha
   address and the service that decided, so a forged token is never given the answer of a good
   one. The key stands below ``auth:gen:{generation_id}:user:{user_id}:access``; everything that
   invalidates that user or that generation reaches it. The token itself is stored nowhere.
+- **It ends with what it came through.** A grant that names a team or a project in its contexts is
+  reached by what invalidates that team or project, too.
 - **It ends when the grant ends.** The entry lives no longer than ``expires_at``, and the wall
   clock is looked at again just before each answer: the cache's own clock counts seconds, and
   somebody may set the wall clock.
@@ -19,26 +21,20 @@ Cost of a hit: two clock readings, one keyed digest over the token, one lookup.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-from velro_cache._engine import escape_id, keyed_digest
+from velro_cache._engine import escape_id
 from velro_cache.authorization.check_statistics import CheckStatistics, statistics_of
+from velro_cache.authorization.kept_decisions import DEFAULT_DENY_TTL_SECONDS, KeptDecisions
 from velro_cache.authorization.models import AccessType, GenerationPermissions, utc_now
-from velro_cache.authorization.serials import serial_of
+from velro_cache.authorization.scope import as_bytes, digest_of, scope_of
 from velro_cache.authorization.service import GenerationAccessService
 from velro_cache.manager import Id, OptimizedCacheManager
 
 __all__ = ["DEFAULT_DENY_TTL_SECONDS", "CachedGenerationAccess"]
-
-DEFAULT_DENY_TTL_SECONDS: Final = 30.0
-"""A deny is cheap to ask for by whoever makes up tokens; it should not fill the cache for long."""
-
-_PRIORITY: Final = 2
-"""That of ``set_generation_access``."""
 
 
 class CachedGenerationAccess:
@@ -53,12 +49,18 @@ class CachedGenerationAccess:
             very service object shares its decisions with itself, which is always right; name one
             if you make a new service object for each request.
         now: The wall clock, with a time zone.
+        max_cached_denies: How many denials of this cache may be alive at once. 0: none.
+            None: a tenth of ``max_entries``.
+        statistics: The account to count in. None: the one that all checks through this cache
+            share.
 
     Raises:
-        ValueError: ``deny_ttl_seconds`` is negative or not finite.
+        TypeError: ``max_cached_denies`` is not an integer.
+        ValueError: ``deny_ttl_seconds`` is negative or not finite, or ``max_cached_denies``
+            negative.
     """
 
-    __slots__ = ("_cache", "_deny_ttl_seconds", "_now", "_scope", "_service", "_statistics")
+    __slots__ = ("_kept", "_scope", "_service", "_statistics")
 
     def __init__(
         self,
@@ -68,16 +70,13 @@ class CachedGenerationAccess:
         deny_ttl_seconds: float = DEFAULT_DENY_TTL_SECONDS,
         namespace: str | None = None,
         now: Callable[[], datetime] = utc_now,
+        max_cached_denies: int | None = None,
+        statistics: CheckStatistics | None = None,
     ) -> None:
-        if not (math.isfinite(deny_ttl_seconds) and deny_ttl_seconds >= 0):
-            raise ValueError(f"deny_ttl_seconds must be 0 or more seconds, not {deny_ttl_seconds}")
+        self._kept = KeptDecisions(cache, deny_ttl_seconds, max_cached_denies, now)
         self._service = service
-        self._cache = cache
-        self._deny_ttl_seconds = deny_ttl_seconds
-        self._now = now
-        scope = f"#{serial_of(service)}" if namespace is None else f"={namespace}"
-        self._scope = _bytes(f"{len(scope)},{scope}")
-        self._statistics = statistics_of(cache)
+        self._scope = scope_of(service, namespace)
+        self._statistics = statistics_of(cache) if statistics is None else statistics
 
     @property
     def statistics(self) -> CheckStatistics:
@@ -124,40 +123,74 @@ class CachedGenerationAccess:
             access = AccessType(access)
         key = self._key(generation_id, user_id, auth_token, client_ip, expires_in)
         if not force_refresh:
-            cached = self._cache.get_value(key)
+            cached = self._kept.found(key, GenerationPermissions, self._statistics)
             if cached is not None:
-                if isinstance(cached, GenerationPermissions):
-                    end = cached.expires_at
-                    if end is None or self._now() < end:
-                        answer = cached.addressed_to(generation_id, user_id).answering(access)
-                        self._statistics.record_hit(perf_counter() - started, answer.granted)
-                        return answer
-                    self._statistics.record_expired_hit()
-                # Expired, or nothing of ours; whoever loads must not find it there.
-                self._cache.delete(key)
+                answer = cached.addressed_to(generation_id, user_id).answering(access)
+                self._statistics.record_hit(perf_counter() - started, answer.granted)
+                return answer
         load = _Load(self._ask, generation_id, user_id, auth_token, client_ip, expires_in)
+        return await self._load(started, key, load, access, force_refresh)
+
+    async def decide(
+        self,
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        client_ip: str | None = None,
+        force_refresh: bool = False,
+        expires_in: int = 3600,
+    ) -> GenerationPermissions:
+        """Return the whole decision, as the service made it, rather than the answer to a question.
+
+        Args:
+            generation_id: The generation.
+            user_id: The user.
+            auth_token: Credential of the request, handed to the service.
+            client_ip: Address of the client, handed to the service. None: not known.
+            force_refresh: As for :meth:`check`.
+            expires_in: Life of media URLs in seconds, handed to the service.
+
+        Returns:
+            The decision; ``granted`` says whether there is any access. To ask for one kind of
+            access, use :meth:`check` or ``allows()``.
+
+        Raises:
+            TypeError, ValueError, LoaderTimeoutError, Exception: As for :meth:`check`.
+
+        Consistency: as for :meth:`check`.
+        """
+        started = perf_counter()
+        key = self._key(generation_id, user_id, auth_token, client_ip, expires_in)
+        if not force_refresh:
+            cached = self._kept.found(key, GenerationPermissions, self._statistics)
+            if cached is not None:
+                answer = cached.addressed_to(generation_id, user_id)
+                self._statistics.record_hit(perf_counter() - started, answer.granted)
+                return answer
+        load = _Load(self._ask, generation_id, user_id, auth_token, client_ip, expires_in)
+        return await self._load(started, key, load, None, force_refresh)
+
+    async def _load(
+        self,
+        started: float,
+        key: str,
+        load: _Load,
+        access: AccessType | None,
+        refresh: bool,
+    ) -> GenerationPermissions:
         granted: bool | None = None
         try:
-            decision = await self._cache.aload_missing(
-                key,
-                load,
-                ttl=self._ttl_seconds,
-                tags=_TAGS,
-                priority=_PRIORITY,
-                refresh=force_refresh,
-                permissive=_allows,
-                # The digest in the key means nothing to another process.
-                l2_key=None,
+            decision = await self._kept.load(
+                key, load, tags=_TAGS, refresh=refresh, longest=load.longest_seconds
             )
-            # Nothing may be awaited from here on: the clock has the last word.
-            if decision.is_expired(self._now()):
-                decision = decision.revoked()
-            answer = decision.addressed_to(generation_id, user_id).answering(access)
+            answer = decision.addressed_to(load.generation_id, load.user_id)
+            if access is not None:
+                answer = answer.answering(access)
             granted = answer.granted
             return answer
         finally:
             self._statistics.record_load(
-                perf_counter() - started, granted=granted, asked=load.asked, refresh=force_refresh
+                perf_counter() - started, granted=granted, asked=load.asked, refresh=refresh
             )
 
     def _key(
@@ -176,22 +209,11 @@ class CachedGenerationAccess:
         # The text itself, whatever a class of its own makes of str(): one that masks its secret
         # would give all tokens one key. The lengths keep the parts apart: no token can end in
         # somebody else's address.
-        try:
-            token = str.encode(auth_token)
-        except UnicodeEncodeError:
-            token = _bytes(auth_token)
+        token = as_bytes(auth_token)
         secret = b"%s%d,%d,%s" % (self._scope, expires_in, len(token), token)
         if client_ip is not None:
-            secret = b"%s=%s" % (secret, _bytes(client_ip))
-        return f"{_place(generation_id, user_id)}:t{keyed_digest(secret).hex()}"
-
-    def _ttl_seconds(self, decision: GenerationPermissions) -> float:
-        """How long a decision may be kept; 0 or less: not at all."""
-        longest = self._cache.config.auth_ttl_seconds
-        if not decision.granted:
-            longest = min(longest, self._deny_ttl_seconds)
-        left = decision.seconds_left(self._now())
-        return longest if left is None else min(longest, left)
+            secret = b"%s=%s" % (secret, as_bytes(client_ip))
+        return f"{_place(generation_id, user_id)}:t{digest_of(secret)}"
 
     async def _ask(
         self,
@@ -201,6 +223,7 @@ class CachedGenerationAccess:
         client_ip: str | None,
         expires_in: int,
     ) -> GenerationPermissions:
+        stamp = self._kept.cache.snapshot()
         decision = await self._service.validate_generation_media_access(
             generation_id=generation_id,
             user_id=user_id,
@@ -220,42 +243,55 @@ class CachedGenerationAccess:
                 f"{name}.validate_generation_media_access decided about another user or"
                 " generation than the one asked for"
             )
+        if decision.granted:
+            self._kept.rests_on(stamp, team=decision.team_context, project=decision.project_context)
         return decision
-
-
-def _allows(decision: GenerationPermissions) -> bool:
-    return decision.granted
 
 
 class _Load:
     """One call of the service, and whether it was made at all: others may be answered by it."""
 
-    __slots__ = ("_arguments", "_ask", "asked")
+    __slots__ = (
+        "_ask",
+        "_auth_token",
+        "_client_ip",
+        "_expires_in",
+        "asked",
+        "generation_id",
+        "user_id",
+    )
 
     def __init__(
         self,
         ask: Callable[[Id, Id, str, str | None, int], Awaitable[GenerationPermissions]],
-        *arguments: Any,
+        generation_id: Id,
+        user_id: Id,
+        auth_token: str,
+        client_ip: str | None,
+        expires_in: int,
     ) -> None:
         self._ask = ask
-        self._arguments = arguments
+        self._auth_token = auth_token
+        self._client_ip = client_ip
+        self._expires_in = expires_in
+        self.generation_id = generation_id
+        self.user_id = user_id
         self.asked = False
 
     async def __call__(self) -> GenerationPermissions:
         self.asked = True
-        return await self._ask(*self._arguments)
+        return await self._ask(
+            self.generation_id, self.user_id, self._auth_token, self._client_ip, self._expires_in
+        )
+
+    def longest_seconds(self, decision: GenerationPermissions) -> float | None:
+        """No longer than its media URLs can be used."""
+        return self._expires_in if decision.media_urls else None
 
 
 def _place(generation_id: Id, user_id: Id) -> str:
     # What generate_auth_key("generation_access", ...) returns, in half the time.
     return f"auth:gen:{escape_id(generation_id)}:user:{escape_id(user_id)}:access"
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return str.encode(text)
-    except UnicodeEncodeError:
-        return str.encode(text, "utf-8", "surrogatepass")
 
 
 # Those of the generation and the user are implied by the key.

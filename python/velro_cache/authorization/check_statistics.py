@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from velro_cache.fork_safety import ForkSafeLock
@@ -36,6 +36,9 @@ class CheckStatistics:
     refused: int = 0
     errors: int = 0
     _seconds: float = 0.0
+    _cached_seconds: float = 0.0
+    _uncached: int = 0
+    _uncached_seconds: float = 0.0
     _fastest: float | None = None
     _slowest: float | None = None
     _lock: ForkSafeLock = field(default_factory=ForkSafeLock, repr=False)
@@ -49,6 +52,7 @@ class CheckStatistics:
         """
         with self._lock.lock:
             self.cache_hits += 1
+            self._cached_seconds += seconds
             # What _record does; a call would cost as much again.
             if granted:
                 self.granted += 1
@@ -76,6 +80,9 @@ class CheckStatistics:
             self.service_calls += asked
             self.shared_loads += not asked
             self.refreshes += refresh
+            if asked and granted is not None:
+                self._uncached += 1
+                self._uncached_seconds += seconds
             self._record(seconds, granted)
 
     def record_expired_hit(self) -> None:
@@ -96,6 +103,23 @@ class CheckStatistics:
         if self._slowest is None or seconds > self._slowest:
             self._slowest = seconds
 
+    def add(self, other: CheckStatistics) -> None:
+        """Add what another account has counted.
+
+        Args:
+            other: The other account; stays as it is.
+        """
+        with other._lock:
+            counted = {name: getattr(other, name) for name in _SUMMED}
+            fastest, slowest = other._fastest, other._slowest
+        with self._lock:
+            for name, figure in counted.items():
+                setattr(self, name, getattr(self, name) + figure)
+            both = [seconds for seconds in (self._fastest, fastest) if seconds is not None]
+            self._fastest = min(both, default=None)
+            both = [seconds for seconds in (self._slowest, slowest) if seconds is not None]
+            self._slowest = max(both, default=None)
+
     @property
     def total(self) -> int:
         """Checks counted so far."""
@@ -107,10 +131,17 @@ class CheckStatistics:
         Returns:
             The counters, ``total_requests``, ``cache_misses`` (all that were not hits),
             ``hit_rate_percent`` and the mean, fastest and slowest check in milliseconds (0.0
-            before the first one).
+            before the first one). ``average_cached_ms``: the mean of the hits.
+            ``average_uncached_ms``: the mean of the checks for which the service was called and
+            gave an answer; those that waited for the call of another one are in neither.
+            ``improvement_ms``: the difference of the two. None, each, while there is nothing to
+            take a mean of.
         """
         with self._lock:
             total = self.total
+            cached = 1000 * self._cached_seconds / self.cache_hits if self.cache_hits else None
+            uncached = 1000 * self._uncached_seconds / self._uncached if self._uncached else None
+            both = cached is not None and uncached is not None
             return {
                 "total_requests": total,
                 "cache_hits": self.cache_hits,
@@ -119,6 +150,9 @@ class CheckStatistics:
                 "average_response_time_ms": 1000 * self._seconds / total if total else 0.0,
                 "fastest_response_ms": 1000 * (self._fastest or 0.0),
                 "slowest_response_ms": 1000 * (self._slowest or 0.0),
+                "average_cached_ms": cached,
+                "average_uncached_ms": uncached,
+                "improvement_ms": (uncached or 0.0) - (cached or 0.0) if both else None,
                 "shared_loads": self.shared_loads,
                 "service_calls": self.service_calls,
                 "refreshes": self.refreshes,
@@ -127,6 +161,9 @@ class CheckStatistics:
                 "refused": self.refused,
                 "errors": self.errors,
             }
+
+
+_SUMMED = tuple(one.name for one in fields(CheckStatistics) if one.type in ("int", "float"))
 
 
 # Weak: the account of a manager goes when the manager does.

@@ -7,7 +7,7 @@ requests without one of them changing what the next is told.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -276,12 +276,7 @@ class GenerationPermissions:
             # "false" from some JSON or the 0 of some row must not slip through as a truth value.
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, not {type(getattr(self, name)).__name__}")
-        if self.expires_at is not None:
-            if not isinstance(self.expires_at, datetime):
-                kind = type(self.expires_at).__name__
-                raise TypeError(f"expires_at must be a datetime or None, not {kind}")
-            if self.expires_at.utcoffset() is None:
-                raise ValueError("expires_at must carry a time zone, such as datetime.now(UTC)")
+        _check_moment(self.expires_at)
         object.__setattr__(self, "access_method", AuthorizationMethod(self.access_method))
         object.__setattr__(self, "security_level", SecurityLevel(self.security_level))
         object.__setattr__(self, "media_urls", _texts("media_urls", self.media_urls))
@@ -431,6 +426,7 @@ register_type(
 )
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class AuthorizationResult:
     """Outcome of one step of a decision: ownership, a team or a project.
@@ -441,6 +437,15 @@ class AuthorizationResult:
         role: Role the access rests on. None: no role is involved.
         denial_reason: Why not, for the audit trail; None if granted or not known.
         expires_at: Moment from which it holds no longer, with a time zone. None: no end.
+        resource_id: Generation, team or project it is about. None: not said. What is said is
+            compared with the question before anything is cached.
+        user_id: User it is about; as for ``resource_id``.
+        project_context: Id of the project it rests on, besides ``resource_id``. None: on none.
+        team_context: Id of the team it rests on, besides ``resource_id``. None: on none.
+
+    Raises:
+        TypeError: ``granted`` is not a bool, or ``expires_at`` not a datetime.
+        ValueError: There is no such method or role, or ``expires_at`` has no time zone.
     """
 
     granted: bool
@@ -448,11 +453,71 @@ class AuthorizationResult:
     role: TeamRole | None = None
     denial_reason: str | None = None
     expires_at: datetime | None = None
+    resource_id: Id | None = None
+    user_id: Id | None = None
+    project_context: Id | None = None
+    team_context: Id | None = None
+
+    def __post_init__(self) -> None:
+        """Check what security hangs on."""
+        if not isinstance(self.granted, bool):
+            raise TypeError(f"granted must be a bool, not {type(self.granted).__name__}")
+        _check_moment(self.expires_at)
+        object.__setattr__(self, "access_method", AuthorizationMethod(self.access_method))
+        if self.role is not None:
+            object.__setattr__(self, "role", TeamRole(self.role))
+        if self.denial_reason is not None and not isinstance(self.denial_reason, str):
+            kind = type(self.denial_reason).__name__
+            raise TypeError(f"denial_reason must be a text or None, not {kind}")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            "AuthorizationResult cannot be subclassed: one object is shared by all who ask, so all"
+            " of it must be immutable"
+        )
+
+    def is_expired(self, at: datetime) -> bool:
+        """Whether it is over at a given moment; see :meth:`GenerationPermissions.is_expired`."""
+        return self.expires_at is not None and at >= self.expires_at
+
+    def seconds_left(self, at: datetime) -> float | None:
+        """How much longer it holds; see :meth:`GenerationPermissions.seconds_left`."""
+        if self.expires_at is None:
+            return None
+        return (self.expires_at - at).total_seconds()
+
+    def revoked(self) -> AuthorizationResult:
+        """A copy that gives no access: method ``none``, no role."""
+        return replace(
+            self,
+            granted=False,
+            access_method=AuthorizationMethod.NONE,
+            role=None,
+            denial_reason=self.denial_reason or "expired",
+        )
+
+    def __copy__(self) -> Self:
+        """Return itself: nobody can change it."""
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        """Return itself: nobody can change it."""
+        return self
 
 
 def utc_now() -> datetime:
     """The present moment by the wall clock, in UTC."""
     return datetime.now(UTC)
+
+
+def _check_moment(expires_at: object) -> None:
+    if expires_at is None:
+        return
+    if not isinstance(expires_at, datetime):
+        kind = type(expires_at).__name__
+        raise TypeError(f"expires_at must be a datetime or None, not {kind}")
+    if expires_at.utcoffset() is None:
+        raise ValueError("expires_at must carry a time zone, such as datetime.now(UTC)")
 
 
 def _texts(name: str, values: Iterable[str]) -> tuple[str, ...]:

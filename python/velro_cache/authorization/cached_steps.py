@@ -1,0 +1,172 @@
+"""The steps of a decision, answered from the cache: ownership, role in a team, part in a project.
+
+They need no credential, so a key holds the user, the resource, the role that was asked for, and a
+digest of the service that decided. Each role is a question of its own: an answer about viewers
+never answers one about admins, in either direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from velro_cache._engine import generate_auth_key
+from velro_cache.authorization.check_statistics import CheckStatistics
+from velro_cache.authorization.kept_decisions import KeptDecisions
+from velro_cache.authorization.models import AuthorizationResult, TeamRole
+from velro_cache.authorization.scope import digest_of, scope_of
+from velro_cache.authorization.service import AuthorizationService
+from velro_cache.manager import Id
+
+__all__ = ["DIRECT_OWNERSHIP", "PROJECT_ACCESS", "STEPS", "TEAM_ACCESS", "CachedSteps", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kind of question.
+
+    Attributes:
+        name: What it is called in statistics.
+        kind: Kind of key below which the answers lie.
+        resource: What the resource is called in that key, and by the service.
+        has_role: Whether a role is asked for.
+    """
+
+    name: str
+    kind: str
+    resource: str
+    has_role: bool
+
+    @property
+    def method(self) -> str:
+        """The method of the service that answers."""
+        return f"validate_{self.name}"
+
+    def place(self, resource_id: Id, user_id: Id) -> str:
+        """The key below which the answers about a user and a resource lie.
+
+        Args:
+            resource_id: Generation, team or project.
+            user_id: The user.
+
+        Returns:
+            The key of the documented kind.
+        """
+        return generate_auth_key(self.kind, **{self.resource: resource_id, "user_id": user_id})
+
+
+DIRECT_OWNERSHIP: Final = Step("direct_ownership", "generation_access", "generation_id", False)
+TEAM_ACCESS: Final = Step("team_access", "team_role", "team_id", True)
+PROJECT_ACCESS: Final = Step("project_access", "project_access", "project_id", True)
+STEPS: Final = (DIRECT_OWNERSHIP, TEAM_ACCESS, PROJECT_ACCESS)
+
+
+class CachedSteps:
+    """Answers the three questions through a cache.
+
+    Args:
+        service: Who decides what is not cached.
+        kept: Where and how decisions are kept.
+        namespace: As for ``HighPerformanceAuthorizationService``.
+        statistics: For each step by its name, the account to count in.
+    """
+
+    __slots__ = ("_digest", "_kept", "_service", "_statistics")
+
+    def __init__(
+        self,
+        service: AuthorizationService,
+        kept: KeptDecisions,
+        namespace: str | None,
+        statistics: dict[str, CheckStatistics],
+    ) -> None:
+        self._service = service
+        self._kept = kept
+        self._digest = digest_of(b"step" + scope_of(service, namespace))
+        self._statistics = statistics
+
+    async def answer(
+        self,
+        step: Step,
+        resource_id: Id,
+        user_id: Id,
+        required_role: TeamRole | None = None,
+        refresh: bool = False,
+    ) -> AuthorizationResult:
+        """Answer one question.
+
+        Args:
+            step: The question.
+            resource_id: Generation, team or project.
+            user_id: The user.
+            required_role: Lowest role that will do. None: the question knows no roles.
+            refresh: Ask the service, whatever is cached.
+
+        Returns:
+            What the service said; a denial if that has expired by now.
+
+        Raises:
+            TypeError: An id is none, or the service returned no result.
+            ValueError: There is no such role; the service decided about somebody else; or it
+                granted the role for which it was asked to somebody who has a lower one.
+            LoaderTimeoutError: The service did not answer within ``load_timeout_seconds``.
+            Exception: Whatever the service raised; nothing was cached.
+        """
+        started = perf_counter()
+        if step.has_role and type(required_role) is not TeamRole:
+            # None, too, is no role.
+            required_role = TeamRole(str(required_role))
+        role = "any" if required_role is None else required_role.value
+        key = f"{step.place(resource_id, user_id)}:{role}:s{self._digest}"
+        statistics = self._statistics[step.name]
+        if not refresh:
+            cached = self._kept.found(key, AuthorizationResult, statistics)
+            if cached is not None:
+                statistics.record_hit(perf_counter() - started, cached.granted)
+                return cached
+        asked = False
+
+        async def ask() -> AuthorizationResult:
+            nonlocal asked
+            asked = True
+            return await self._ask(step, resource_id, user_id, required_role)
+
+        granted: bool | None = None
+        try:
+            tags = ("auth", step.kind)
+            result = await self._kept.load(key, ask, tags=tags, refresh=refresh)
+            granted = result.granted
+            return result
+        finally:
+            seconds = perf_counter() - started
+            statistics.record_load(seconds, granted=granted, asked=asked, refresh=refresh)
+
+    async def _ask(
+        self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None
+    ) -> AuthorizationResult:
+        stamp = self._kept.cache.snapshot()
+        about = {step.resource: resource_id, "user_id": user_id}
+        if required_role is None:
+            result = await getattr(self._service, step.method)(**about)
+        else:
+            method = getattr(self._service, step.method)
+            result = await method(**about, required_role=required_role)
+        where = f"{type(self._service).__name__}.{step.method}"
+        if not isinstance(result, AuthorizationResult):
+            raise TypeError(f"{where} returned {type(result).__name__}, not AuthorizationResult")
+        said_resource = resource_id if result.resource_id is None else result.resource_id
+        said_user = user_id if result.user_id is None else result.user_id
+        # Compared in the spelling of keys: a UUID and its text are the same id.
+        if step.place(said_resource, said_user) != step.place(resource_id, user_id):
+            raise ValueError(f"{where} decided about somebody or something else than asked for")
+        if not result.granted:
+            return result
+        if (
+            required_role is not None
+            and result.role is not None
+            and not result.role.includes(required_role)
+        ):
+            raise ValueError(f"{where} granted a role to somebody whose own role is lower")
+        self._kept.rests_on(stamp, team=result.team_context, project=result.project_context)
+        return result

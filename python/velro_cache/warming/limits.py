@@ -1,0 +1,49 @@
+"""So many at once: running jobs under a limit, without a task for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+__all__ = ["check_concurrency", "run_limited"]
+
+
+async def run_limited(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
+    """Run jobs, so many at once.
+
+    Args:
+        jobs: Functions to be called and awaited. Read as there is room, so that it may be long.
+        concurrency: How many run at once; 1 or more.
+
+    Raises:
+        Exception: What a job raised; the others are cancelled.
+    """
+    waiting = iter(jobs)
+
+    async def work() -> None:
+        for job in waiting:
+            await job()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(work())
+
+
+def check_concurrency(concurrency: int) -> int:
+    """Refuse a limit that makes no sense.
+
+    Args:
+        concurrency: How many may run at once.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is below 1.
+    """
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int):
+        raise TypeError(f"concurrency must be an integer, not {type(concurrency).__name__}")
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
+    return concurrency
