@@ -19,6 +19,7 @@ from velro_cache.loading import LoadingCache
 from velro_cache.revoking import Revocation
 from velro_cache.stats import as_documented
 from velro_cache.typed_entries import Id, Wait
+from velro_cache.warming.warmers import Warmers
 
 __all__ = ["Id", "OptimizedCacheManager"]
 
@@ -60,10 +61,11 @@ class OptimizedCacheManager(LoadingCache):
             is no log, a package is missing, or ``l2`` lacks a method.
     """
 
-    __slots__ = ("_bell", "_life_lock", "_preloaders", "_sweeper")
+    __slots__ = ("_bell", "_life_lock", "_preloaders", "_sweeper", "_warmers")
 
     _preloaders: list[Callable[[], Awaitable[None]]]
     _sweeper: threading.Thread | None
+    _warmers: Warmers | None
     _bell: "_Bell"
 
     def __init__(
@@ -77,6 +79,7 @@ class OptimizedCacheManager(LoadingCache):
         self._life_lock = ForkSafeLock()
         self._preloaders = []
         self._sweeper = None
+        self._warmers = None
         self._bell = _Bell()
         _all.add(self)
 
@@ -179,6 +182,16 @@ class OptimizedCacheManager(LoadingCache):
         """
         self._preloaders.append(preloader)
 
+    @property
+    def warmers(self) -> Warmers:
+        """What this cache warms at its start and keeps warm; see :mod:`velro_cache.warming`."""
+        with self._life_lock:
+            if self._warmers is None:
+                config = self._config
+                enabled = config.warming_enabled and config.preload_auth_data
+                self._warmers = Warmers(self, config.warming_batch_size, enabled)
+            return self._warmers
+
     def get_stats(self) -> dict[str, Any]:
         """Count what happened since the manager was made.
 
@@ -191,11 +204,12 @@ class OptimizedCacheManager(LoadingCache):
         return {**figures, "l2": self._l2_figures()}
 
     def start(self) -> _Started:
-        """Start the sweeper, and the preloaders if awaited.
+        """Start the sweeper, and the preloaders and warmers if awaited.
 
         Returns:
-            Something to await: ``await manager.start()`` also runs the preloaders. Without an
-            event loop, plain ``manager.start()`` does all but those.
+            Something to await: ``await manager.start()`` also runs the preloaders and what is
+            registered with ``warmers``. Without an event loop, plain ``manager.start()`` does all
+            but those.
         """
         with self._life_lock:
             self._reopen()
@@ -220,6 +234,8 @@ class OptimizedCacheManager(LoadingCache):
         Returns:
             Something that may be awaited; everything is done already.
         """
+        if self._warmers is not None:
+            self._warmers.stop()
         self._close()
         self.stop_sweeping()
         if self._l2 is not None:
@@ -272,6 +288,8 @@ class OptimizedCacheManager(LoadingCache):
         if self._config.warming_enabled and self._config.preload_auth_data:
             for preloader in self._preloaders:
                 await preloader()
+            if self._warmers is not None:
+                await self._warmers.run()
 
 
 _started: "weakref.WeakSet[OptimizedCacheManager]" = weakref.WeakSet()

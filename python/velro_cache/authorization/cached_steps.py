@@ -18,6 +18,7 @@ from velro_cache.authorization.models import AuthorizationResult, TeamRole
 from velro_cache.authorization.scope import digest_of, scope_of
 from velro_cache.authorization.service import AuthorizationService
 from velro_cache.manager import Id
+from velro_cache.warming.hot_keys import HotKeys
 
 __all__ = ["DIRECT_OWNERSHIP", "PROJECT_ACCESS", "STEPS", "TEAM_ACCESS", "CachedSteps", "Step"]
 
@@ -72,7 +73,7 @@ class CachedSteps:
         statistics: For each step by its name, the account to count in.
     """
 
-    __slots__ = ("_digest", "_kept", "_service", "_statistics")
+    __slots__ = ("_digest", "_hot_keys", "_kept", "_service", "_statistics")
 
     def __init__(
         self,
@@ -85,6 +86,35 @@ class CachedSteps:
         self._kept = kept
         self._digest = digest_of(b"step" + scope_of(service, namespace))
         self._statistics = statistics
+        self._hot_keys: HotKeys | None = None
+
+    def note_in(self, hot_keys: HotKeys) -> None:
+        """Note from now on what is asked for and granted.
+
+        Args:
+            hot_keys: Where. Denials are not noted: anybody can get one for any id.
+        """
+        self._hot_keys = hot_keys
+
+    async def reload(
+        self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None = None
+    ) -> float | None:
+        """Ask a question anew, whatever is cached, and keep the answer.
+
+        Args:
+            step: The question.
+            resource_id: As for :meth:`answer`.
+            user_id: As for :meth:`answer`.
+            required_role: As for :meth:`answer`.
+
+        Returns:
+            How long a grant is kept, in seconds. None: it was denied.
+
+        Raises:
+            Exception: As for :meth:`answer`. What is cached stays until its own end.
+        """
+        result = await self._load(step, resource_id, user_id, required_role, True, perf_counter())
+        return self._kept.grant_seconds(result)
 
     async def answer(
         self,
@@ -117,14 +147,27 @@ class CachedSteps:
         if step.has_role and type(required_role) is not TeamRole:
             # None, too, is no role.
             required_role = TeamRole(str(required_role))
-        role = "any" if required_role is None else required_role.value
-        key = f"{step.place(resource_id, user_id)}:{role}:s{self._digest}"
+        key = self._key(step, resource_id, user_id, required_role)
         statistics = self._statistics[step.name]
-        if not refresh:
-            cached = self._kept.found(key, AuthorizationResult, statistics)
-            if cached is not None:
-                statistics.record_hit(perf_counter() - started, cached.granted)
-                return cached
+        result = None if refresh else self._kept.found(key, AuthorizationResult, statistics)
+        if result is not None:
+            statistics.record_hit(perf_counter() - started, granted=result.granted)
+        else:
+            result = await self._load(step, resource_id, user_id, required_role, refresh, started)
+        if self._hot_keys is not None and result.granted:
+            role = () if required_role is None else (required_role.value,)
+            self._hot_keys.note(step.name, resource_id, user_id, *role)
+        return result
+
+    async def _load(
+        self,
+        step: Step,
+        resource_id: Id,
+        user_id: Id,
+        required_role: TeamRole | None,
+        refresh: bool,
+        started: float,
+    ) -> AuthorizationResult:
         asked = False
 
         async def ask() -> AuthorizationResult:
@@ -132,6 +175,7 @@ class CachedSteps:
             asked = True
             return await self._ask(step, resource_id, user_id, required_role)
 
+        key = self._key(step, resource_id, user_id, required_role)
         granted: bool | None = None
         try:
             tags = ("auth", step.kind)
@@ -140,7 +184,13 @@ class CachedSteps:
             return result
         finally:
             seconds = perf_counter() - started
-            statistics.record_load(seconds, granted=granted, asked=asked, refresh=refresh)
+            self._statistics[step.name].record_load(
+                seconds, granted=granted, asked=asked, refresh=refresh
+            )
+
+    def _key(self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None) -> str:
+        role = "any" if required_role is None else required_role.value
+        return f"{step.place(resource_id, user_id)}:{role}:s{self._digest}"
 
     async def _ask(
         self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None

@@ -41,6 +41,7 @@ from velro_cache.manager import Id, OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
 from velro_cache.typed_entries import Wait
 from velro_cache.warming.limits import check_concurrency
+from velro_cache.warming.refresh import Reload
 from velro_cache.warming.report import Progress, WarmReport
 
 __all__ = ["HighPerformanceAuthorizationService"]
@@ -356,6 +357,22 @@ class HighPerformanceAuthorizationService:
                 raise _shut_down() from None
             raise
 
+    def keep_warm(self) -> None:
+        """Take part in the warming of the cache.
+
+        From now on granted answers about ownership, teams and projects are noted as used, so that
+        ``cache.warmers`` can keep the hottest alive and name them in its journal; and this service
+        loads them anew for it. What rests on a token is not: the token is not kept.
+
+        Raises:
+            AuthorizationUnavailable: The service was shut down.
+        """
+        self._check_open()
+        warmers = self.cache.warmers
+        for kind, reload in self._reloads().items():
+            warmers.register_reload(kind, reload)
+        self._open_steps().note_in(warmers.hot_keys)
+
     def get_performance_metrics(self) -> dict[str, Any]:
         """How long answers take, those from the cache and the others apart.
 
@@ -416,6 +433,9 @@ class HighPerformanceAuthorizationService:
         """
         self._is_shut_down = True
         self._access = None
+        if self._steps is not None:
+            for kind, reload in self._reloads().items():
+                self.cache.warmers.unregister_reload(kind, reload)
         self._steps = None
         warming = list(self._warming)
         for task in warming:
@@ -450,6 +470,22 @@ class HighPerformanceAuthorizationService:
                 self._inner, self._keeping(), self._namespace, self._statistics
             )
         return steps
+
+    def _reloads(self) -> dict[str, Reload]:
+        return {
+            DIRECT_OWNERSHIP.name: self._reload_ownership,
+            TEAM_ACCESS.name: self._reload_team,
+            PROJECT_ACCESS.name: self._reload_project,
+        }
+
+    async def _reload_ownership(self, generation_id: str, user_id: str) -> float | None:
+        return await self._open_steps().reload(DIRECT_OWNERSHIP, generation_id, user_id)
+
+    async def _reload_team(self, team_id: str, user_id: str, role: str) -> float | None:
+        return await self._open_steps().reload(TEAM_ACCESS, team_id, user_id, TeamRole(role))
+
+    async def _reload_project(self, project_id: str, user_id: str, role: str) -> float | None:
+        return await self._open_steps().reload(PROJECT_ACCESS, project_id, user_id, TeamRole(role))
 
     def _check_open(self) -> None:
         if self._is_shut_down:

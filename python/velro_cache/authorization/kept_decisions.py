@@ -184,6 +184,17 @@ class KeptDecisions:
             "not_kept": self._budget.not_kept,
         }
 
+    def grant_seconds(self, decision: Decision) -> float | None:
+        """How long a grant is kept from now on.
+
+        Args:
+            decision: A decision.
+
+        Returns:
+            Seconds. None: it denies.
+        """
+        return self._life_seconds(decision, None) if decision.granted else None
+
     def _life_seconds(self, decision: Decision, longest: float | None) -> float:
         """How long a decision may be kept; 0 or less: not at all."""
         seconds = self.cache.config.auth_ttl_seconds
