@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from pages import ROOT, table_with
 
 from velro_cache._engine import ManualClock, key_kinds
 from velro_cache.authorization.check_statistics import CheckStatistics
+from velro_cache.authorization.high_performance import HighPerformanceAuthorizationService
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import ConfigError
 from velro_cache.l2 import MemoryL2
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.prometheus.families import FAMILIES
+from velro_cache.warming import Warmers, WarmReport
 
 DOCS = ROOT / "docs"
 SETTINGS = table_with(DOCS / "configuration.md", "Field")
@@ -182,3 +185,56 @@ def test_page_of_statistics_lists_every_figure_of_the_checks() -> None:
     rows = table_with(DOCS / "statistics.md", "Key of `middleware_stats`")
     shown = {row["Key of `middleware_stats`"].strip("`") for row in rows}
     assert shown == set(CheckStatistics().as_dict())
+
+
+def test_page_of_statistics_lists_every_figure_of_the_authorization_service() -> None:
+    service = HighPerformanceAuthorizationService(_Nobody(), OptimizedCacheManager())
+    metrics = service.get_performance_metrics()
+    more = {row["Key of `operations`"].strip("`") for row in _table_of("operations")}
+    for figures in (*metrics["operations"].values(), metrics["total"]):
+        assert set(figures) == set(CheckStatistics().as_dict()) | more
+    text = (DOCS / "statistics.md").read_text(encoding="utf-8")
+    for name in (*metrics, *metrics["operations"], *service.get_detailed_cache_metrics()):
+        assert f"`{name}`" in text
+    denies = {row["Key of `denies`"].strip("`") for row in _table_of("denies")}
+    assert denies == set(service.get_detailed_cache_metrics()["denies"])
+
+
+class _Nobody:
+    """Has the methods of a service; is asked nothing."""
+
+    validate_generation_media_access: Any = print
+    validate_direct_ownership: Any = print
+    validate_team_access: Any = print
+    validate_project_access: Any = print
+
+
+def test_page_of_warming_lists_every_figure_and_option() -> None:
+    page = DOCS / "warming.md"
+    figures = {
+        row["Figure of a report"].strip("`") for row in table_with(page, "Figure of a report")
+    }
+    assert figures == {field.name for field in dataclasses.fields(WarmReport)}
+    for method in ("register", "keep_hot"):
+        rows = table_with(page, f"Option of `{method}`")
+        shown = {
+            name.strip("`"): row
+            for row in rows
+            for name in row[f"Option of `{method}`"].split(", ")
+        }
+        options = {
+            name: parameter.default
+            for name, parameter in inspect.signature(getattr(Warmers, method)).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        assert set(shown) == set(options)
+        for name, default in options.items():
+            if default is not None and name != "priority":
+                written = shown[name]["Default"].strip("`")
+                assert written == (str(default) if isinstance(default, bool) else f"{default:g}")
+
+
+def test_page_of_the_service_lists_every_option() -> None:
+    rows = table_with(DOCS / "authorization-service.md", "Option")
+    parameters = inspect.signature(HighPerformanceAuthorizationService).parameters
+    assert {row["Option"].strip("`") for row in rows} == set(parameters) - {"inner"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.warming import WarmReport
 
