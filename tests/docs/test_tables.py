@@ -198,6 +198,8 @@ def test_page_of_statistics_lists_every_figure_of_the_authorization_service() ->
         assert f"`{name}`" in text
     denies = {row["Key of `denies`"].strip("`") for row in _table_of("denies")}
     assert denies == set(service.get_detailed_cache_metrics()["denies"])
+    eager = {row["Key of `eager`"].strip("`") for row in _table_of("eager")}
+    assert eager == set(service.get_detailed_cache_metrics()["eager"])
 
 
 class _Nobody:

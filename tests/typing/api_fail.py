@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from velro_cache import OptimizedCacheConfig, OptimizedCacheManager, cached_authorization
+from velro_cache import (
+    HighPerformanceAuthorizationService,
+    OptimizedCacheConfig,
+    OptimizedCacheManager,
+    cached_authorization,
+)
 from velro_cache._engine import ManualClock
 from velro_cache.authorization import Identity
 from velro_cache.fastapi import (
@@ -80,6 +85,16 @@ async def awaited() -> None:
     await cache.warm(5)  # E: arg-type
     cache.aget_or_load("k", aload)  # E: unused-coroutine
     cache.invalidate_user_authorization_cache("u")  # E: unused-coroutine
+    service = HighPerformanceAuthorizationService(5)  # E: arg-type
+    service.invalidate_user_permissions("u")  # E: unused-coroutine
+    await service.invalidate_team_permissions("t", wait="soon")  # E: arg-type
+    await service.validate_team_access("t", "u", "editor")  # E: arg-type
+    await service.validate_generation_media_access("g", "u")  # E: call-arg
+    HighPerformanceAuthorizationService(service, cache, 30)  # E: call-arg
+
+
+cache.warmers.register("k", [("k", 1)])  # E: arg-type
+cache.warmers.register_reload("k", 5)  # E: arg-type
 
 
 @cached_authorization()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 from uuid import UUID
@@ -11,10 +11,14 @@ from fastapi import FastAPI, HTTPException
 
 import velro_cache
 from velro_cache import (
+    AuthorizationResult,
+    AuthorizationService,
     CacheInfo,
     CacheStoppedError,
     ConfigError,
     EvictionPolicy,
+    GenerationPermissions,
+    HighPerformanceAuthorizationService,
     LoaderTimeoutError,
     OptimizedCacheConfig,
     OptimizedCacheManager,
@@ -27,7 +31,7 @@ from velro_cache import (
     start_cache_manager,
     stop_cache_manager,
 )
-from velro_cache.authorization import AuthorizationResult, GenerationPermissions, Identity
+from velro_cache.authorization import Identity
 from velro_cache.fastapi import (
     AUTH_RESPONSES,
     AuthenticationRequired,
@@ -45,6 +49,7 @@ from velro_cache.fastapi import (
 )
 from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
 from velro_cache.testing import AllowAll, FrozenClock
+from velro_cache.warming import HotKeyJournal, Refresher, Warmers, WarmReport
 
 
 @dataclass
@@ -138,6 +143,43 @@ async def loading(cache: OptimizedCacheManager) -> None:
     assert_type(await cache.warm([("a", 1)], tags=["t"]), int)
     assert_type(await cache.invalidate_user_authorization_cache("u"), int)
     assert_type(await cache.invalidate_generation_authorization_cache("g"), int)
+
+
+async def authorizing(inner: AuthorizationService, cache: OptimizedCacheManager) -> None:
+    service = HighPerformanceAuthorizationService(inner, cache, max_cached_denies=5)
+    same: AuthorizationService = HighPerformanceAuthorizationService(service)
+    decision = await service.validate_generation_media_access("g", UUID(int=1), "token")
+    assert_type(decision, GenerationPermissions)
+    assert_type(await same.validate_team_access("t", "u"), AuthorizationResult)
+    assert_type(await service.validate_direct_ownership("g", 5), AuthorizationResult)
+    assert_type(await service.invalidate_team_permissions("t", wait="fleet"), int)
+    assert_type(await service.clear_all_caches(), int)
+    assert_type(await service.warm_cache_for_user("u", ["g"], team_ids={1, 2}), WarmReport)
+    assert_type(service.get_performance_metrics(), dict[str, Any])
+    await service.shutdown()
+
+
+async def roles() -> AsyncIterator[tuple[tuple[str, str], str]]:
+    yield ("t", "u"), "editor"
+
+
+async def profiles() -> dict[str, Permissions]:
+    return {}
+
+
+async def reload(user_id: str) -> float | None:
+    return 60
+
+
+def warming(cache: OptimizedCacheManager) -> None:
+    assert_type(cache.warmers, Warmers)
+    cache.warmers.register("team_role", roles, only_hot=True)
+    cache.warmers.register("user_profile", profiles, ttl=lambda value: 5)
+    cache.warmers.register_reload("user_profile", reload)
+    cache.warmers.use_journal(HotKeyJournal("hot.json"))
+    assert_type(cache.warmers.keep_hot(hottest=5), Refresher)
+    assert_type(cache.warmers.is_ready, bool)
+    assert_type(cache.warmers.reports, dict[str, WarmReport])
 
 
 async def life_cycle(cache: OptimizedCacheManager) -> None:

@@ -193,8 +193,8 @@ class Interrupted:
         self._happens()
         return loaded
 
-    def discard(self) -> None:
-        self._entry.discard()
+    def discard(self, everywhere: bool) -> None:
+        self._entry.discard(everywhere)
 
 
 @pytest.mark.parametrize("life", [None, lambda value: 0], ids=["stored", "passed on"])

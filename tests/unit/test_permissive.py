@@ -283,3 +283,13 @@ def test_every_way_to_load_takes_it() -> None:
         parameter = inspect.signature(getattr(OptimizedCacheManager, name)).parameters["permissive"]
         assert parameter.default is True
         assert parameter.kind is parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_what_is_not_to_be_kept_ends_what_may_not_be_served_now(
+    silent: OptimizedCacheManager, load: Load
+) -> None:
+    load(silent, "allow")
+    assert len(silent) == 1, "it is there, and would be served with the next news"
+    load(silent, "deny", ttl=lambda _: 0, permissive=False)
+    assert len(silent) == 0

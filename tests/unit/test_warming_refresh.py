@@ -127,7 +127,7 @@ async def test_a_revocation_during_a_reload_is_never_undone_by_it() -> None:
     assert not (await warm.ask("team")).granted
 
 
-async def test_media_access_is_not_reloaded_for_its_token_is_not_kept() -> None:
+async def test_media_access_is_nothing_for_the_journal_for_its_token_is_not_kept() -> None:
     warm = Warm()
     for _ in range(5):
         await warm.ask("media")

@@ -23,11 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import Final
 
 from velro_cache._engine import escape_id
 from velro_cache.authorization.check_statistics import CheckStatistics, statistics_of
+from velro_cache.authorization.eager import EagerReloads
 from velro_cache.authorization.kept_decisions import DEFAULT_DENY_TTL_SECONDS, KeptDecisions
 from velro_cache.authorization.models import AccessType, GenerationPermissions, utc_now
 from velro_cache.authorization.scope import as_bytes, digest_of, scope_of
@@ -60,7 +62,7 @@ class CachedGenerationAccess:
             negative.
     """
 
-    __slots__ = ("_kept", "_scope", "_service", "_statistics")
+    __slots__ = ("_eager", "_kept", "_scope", "_service", "_statistics")
 
     def __init__(
         self,
@@ -77,11 +79,20 @@ class CachedGenerationAccess:
         self._service = service
         self._scope = scope_of(service, namespace)
         self._statistics = statistics_of(cache) if statistics is None else statistics
+        self._eager: EagerReloads | None = None
 
     @property
     def statistics(self) -> CheckStatistics:
         """The account these checks are counted in, shared by all that use the same cache."""
         return self._statistics
+
+    def reload_eagerly(self, eager: EagerReloads) -> None:
+        """Have :meth:`decide` load grants anew when it finds them near their end.
+
+        Args:
+            eager: What remembers and runs these loads.
+        """
+        self._eager = eager
 
     async def check(
         self,
@@ -166,6 +177,11 @@ class CachedGenerationAccess:
             if cached is not None:
                 answer = cached.addressed_to(generation_id, user_id)
                 self._statistics.record_hit(perf_counter() - started, answer.granted)
+                if self._eager is not None and self._eager.claims(key):
+                    again = partial(
+                        self.decide, generation_id, user_id, auth_token, client_ip, True, expires_in
+                    )
+                    self._eager.begin(again)
                 return answer
         load = _Load(self._ask, generation_id, user_id, auth_token, client_ip, expires_in)
         return await self._load(started, key, load, None, force_refresh)
@@ -183,6 +199,9 @@ class CachedGenerationAccess:
             decision = await self._kept.load(
                 key, load, tags=_TAGS, refresh=refresh, longest=load.longest_seconds
             )
+            if self._eager is not None and load.asked:
+                longest = load.longest_seconds(decision)
+                self._eager.loaded(key, self._kept.grant_seconds(decision, longest))
             answer = decision.addressed_to(load.generation_id, load.user_id)
             if access is not None:
                 answer = answer.answering(access)

@@ -22,6 +22,7 @@ from velro_cache.authorization.cached_steps import (
     CachedSteps,
 )
 from velro_cache.authorization.check_statistics import CheckStatistics
+from velro_cache.authorization.eager import EagerReloads
 from velro_cache.authorization.kept_decisions import (
     DEFAULT_DENY_TTL_SECONDS,
     KeptDecisions,
@@ -78,6 +79,7 @@ class HighPerformanceAuthorizationService:
         "_access",
         "_cache",
         "_deny_ttl_seconds",
+        "_eager",
         "_inner",
         "_is_shut_down",
         "_kept",
@@ -117,6 +119,7 @@ class HighPerformanceAuthorizationService:
         }
         self._access: CachedGenerationAccess | None = None
         self._steps: CachedSteps | None = None
+        self._eager: EagerReloads | None = None
         self._kept: KeptDecisions | None = None
         self._warming: set[asyncio.Task[Any]] = set()
         self._is_shut_down = False
@@ -362,7 +365,8 @@ class HighPerformanceAuthorizationService:
 
         From now on granted answers about ownership, teams and projects are noted as used, so that
         ``cache.warmers`` can keep the hottest alive and name them in its journal; and this service
-        loads them anew for it. What rests on a token is not: the token is not kept.
+        loads them anew for it. Media access rests on a token, and tokens are not kept: there, the
+        request that finds a grant near its end is answered, and begins a load with its own token.
 
         Raises:
             AuthorizationUnavailable: The service was shut down.
@@ -372,6 +376,9 @@ class HighPerformanceAuthorizationService:
         for kind, reload in self._reloads().items():
             warmers.register_reload(kind, reload)
         self._open_steps().note_in(warmers.hot_keys)
+        if self._eager is None:
+            self._eager = EagerReloads(self._now)
+        (self._access or self._open_access()).reload_eagerly(self._eager)
 
     def get_performance_metrics(self) -> dict[str, Any]:
         """How long answers take, those from the cache and the others apart.
@@ -391,13 +398,18 @@ class HighPerformanceAuthorizationService:
         Returns:
             ``cache``: the manager's own statistics. ``denies``: what became of denials (``limit``,
             ``alive_at_most``, ``ttl_seconds``, ``kept``, ``not_kept``). ``service``: as
-            :meth:`get_performance_metrics`. ``warming``: warm-ups under way.
+            :meth:`get_performance_metrics`. ``warming``: warm-ups under way. ``eager``: decisions
+            loaded anew near their end (``begun``, ``failed``).
         """
         return {
             "cache": self.cache.get_stats(),
             "denies": self._keeping().deny_figures(),
             "service": self.get_performance_metrics(),
             "warming": len(self._warming),
+            "eager": {
+                "begun": 0 if self._eager is None else self._eager.begun,
+                "failed": 0 if self._eager is None else self._eager.failed,
+            },
         }
 
     async def clear_all_caches(self, *, wait: Wait | None = None) -> int:
@@ -437,6 +449,8 @@ class HighPerformanceAuthorizationService:
             for kind, reload in self._reloads().items():
                 self.cache.warmers.unregister_reload(kind, reload)
         self._steps = None
+        if self._eager is not None:
+            await self._eager.end()
         warming = list(self._warming)
         for task in warming:
             task.cancel()
@@ -460,6 +474,8 @@ class HighPerformanceAuthorizationService:
             max_cached_denies=self._max_cached_denies,
             statistics=self._statistics[MEDIA_ACCESS],
         )
+        if self._eager is not None:
+            self._access.reload_eagerly(self._eager)
         return self._access
 
     def _open_steps(self) -> CachedSteps:

@@ -184,16 +184,17 @@ class KeptDecisions:
             "not_kept": self._budget.not_kept,
         }
 
-    def grant_seconds(self, decision: Decision) -> float | None:
+    def grant_seconds(self, decision: Decision, longest: float | None = None) -> float | None:
         """How long a grant is kept from now on.
 
         Args:
             decision: A decision.
+            longest: How long it may be kept besides all other bounds; None: no such bound.
 
         Returns:
             Seconds. None: it denies.
         """
-        return self._life_seconds(decision, None) if decision.granted else None
+        return self._life_seconds(decision, longest) if decision.granted else None
 
     def _life_seconds(self, decision: Decision, longest: float | None) -> float:
         """How long a decision may be kept; 0 or less: not at all."""
