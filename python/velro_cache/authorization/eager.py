@@ -16,7 +16,8 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from velro_cache.warming.limits import check_concurrency
+from velro_cache.fork_safety import ForkSafeLock
+from velro_cache.warming.limits import cancel_all, check_concurrency
 
 __all__ = ["EagerReloads"]
 
@@ -46,6 +47,7 @@ class EagerReloads:
         "_due",
         "_fraction",
         "_jitter",
+        "_lock",
         "_now",
         "_tasks",
         "begun",
@@ -65,6 +67,7 @@ class EagerReloads:
         self._fraction = fraction
         self._jitter = jitter
         self._chance = chance
+        self._lock = ForkSafeLock()
         self._due: dict[str, datetime] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = 0
@@ -77,14 +80,15 @@ class EagerReloads:
             key: Where it is.
             life_seconds: How long it is kept. None: it is none that is worth it.
         """
-        self._due.pop(key, None)
-        if life_seconds is None or life_seconds <= 0:
-            return
-        if len(self._due) >= _MOST_WATCHED:
-            # The one that was loaded longest ago.
-            self._due.pop(next(iter(self._due)), None)
-        part = self._fraction + self._jitter * (2 * self._chance() - 1)
-        self._due[key] = self._now() + timedelta(seconds=part * life_seconds)
+        with self._lock:
+            self._due.pop(key, None)
+            if life_seconds is None or life_seconds <= 0:
+                return
+            if len(self._due) >= _MOST_WATCHED:
+                # The one that was loaded longest ago.
+                del self._due[next(iter(self._due))]
+            part = self._fraction + self._jitter * (2 * self._chance() - 1)
+            self._due[key] = self._now() + timedelta(seconds=part * life_seconds)
 
     def claims(self, key: str) -> bool:
         """Whether whoever has used a decision is to load it anew, by :meth:`begin`.
@@ -99,8 +103,8 @@ class EagerReloads:
         if due is None or self._now() < due or len(self._tasks) >= self._concurrency:
             return False
         # Once: whoever comes next has its answer, and the load notes when the next one is due.
-        del self._due[key]
-        return True
+        with self._lock:
+            return self._due.pop(key, None) is not None
 
     def begin(self, load: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Load a decision anew, beside whatever goes on.
@@ -118,11 +122,9 @@ class EagerReloads:
 
     async def end(self) -> None:
         """Cancel what is under way, and begin no more."""
-        self._due.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        with self._lock:
+            self._due.clear()
+        await cancel_all(self._tasks)
 
     async def _run(self, load: Callable[[], Coroutine[Any, Any, object]]) -> None:
         try:

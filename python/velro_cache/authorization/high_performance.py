@@ -41,7 +41,7 @@ from velro_cache.exceptions import AuthorizationUnavailable
 from velro_cache.manager import Id, OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
 from velro_cache.typed_entries import Wait
-from velro_cache.warming.limits import check_concurrency
+from velro_cache.warming.limits import cancel_all, check_concurrency
 from velro_cache.warming.refresh import Reload
 from velro_cache.warming.report import Progress, WarmReport
 
@@ -356,7 +356,8 @@ class HighPerformanceAuthorizationService:
             return await work
         except asyncio.CancelledError:
             work.cancel()
-            if self._is_shut_down and work.cancelled():
+            caller = asyncio.current_task()
+            if self._is_shut_down and not (caller is not None and caller.cancelling()):
                 raise _shut_down() from None
             raise
 
@@ -451,10 +452,7 @@ class HighPerformanceAuthorizationService:
         self._steps = None
         if self._eager is not None:
             await self._eager.end()
-        warming = list(self._warming)
-        for task in warming:
-            task.cancel()
-        await asyncio.gather(*warming, return_exceptions=True)
+        await cancel_all(self._warming)
 
     def _keeping(self) -> KeptDecisions:
         if self._kept is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-__all__ = ["check_concurrency", "run_limited"]
+__all__ = ["cancel_all", "check_concurrency", "run_limited"]
 
 
 async def run_limited(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency: int) -> None:
@@ -27,6 +28,24 @@ async def run_limited(jobs: Iterable[Callable[[], Awaitable[None]]], concurrency
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(work())
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait for those of this event loop to end.
+
+    Args:
+        tasks: Tasks of any event loops.
+    """
+    here = asyncio.get_running_loop()
+    mine = []
+    for task in list(tasks):
+        loop = task.get_loop()
+        if loop is here:
+            task.cancel()
+            mine.append(task)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+    await asyncio.gather(*mine, return_exceptions=True)
 
 
 def check_concurrency(concurrency: int) -> int:
