@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from velro_cache.config import EvictionPolicy, OptimizedCacheConfig
 from velro_cache.manager import Id, OptimizedCacheManager
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
-RANDOM_IDS = 20_000
+RANDOM_IDS = int(os.environ.get("RANDOM_IDS", "20000"))
 REAL = [f"real-{number}" for number in range(500)]
 
 
