@@ -340,7 +340,7 @@ def test_guards_are_checked_when_they_are_made(make: Any) -> None:
 @pytest.mark.parametrize("path", ["/generations/g", "/projects/p", "/teams/t"])
 @pytest.mark.parametrize(
     "answer",
-    [None, True, "yes", {"granted": True}, 1, AuthorizationResult("yes"), object()],  # type: ignore[arg-type]
+    [None, True, "yes", {"granted": True}, 1, object()],
     ids=str,
 )
 async def test_what_is_no_answer_is_no_allow(bench: Bench, path: str, answer: Any) -> None:
