@@ -58,7 +58,8 @@ impl PreparedEntry {
 
     /// Removes what is there already if the new value cannot take its place.
     fn discard_older(&self) {
-        if self.inner().store.contains(self.ticket.key()) {
+        // Held, and not only served: without news from the log, an allow is neither and still here.
+        if self.inner().store.holds(self.ticket.key()) {
             drop(self.inner().store.delete(self.ticket.key()));
         }
     }
