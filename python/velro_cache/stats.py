@@ -28,7 +28,7 @@ def as_documented(
         ``sets``, ``latency_ns`` (percentiles of sampled lookups, measured inside the engine) and
         ``families`` (requests and hits by kind of key); ``fail_closed`` (valid permissive entries
         not served for want of news from the log), ``stale_served`` (served all the same, because
-        ``on_silence`` says so); ``sharing`` (``state``: private, shared or lost; ``path``;
+        ``on_silence`` says so); ``miss_reasons`` (misses by cause); ``sharing`` (``state``: private, shared or lost; ``path``;
         ``not_shared_because``) and ``log`` (None without one).
         :meth:`OptimizedCacheManager.get_stats` adds ``l2``.
 
@@ -71,6 +71,7 @@ def as_documented(
         "oversize_rejects": counters["oversize_rejects"],
         "fail_closed": counters["fail_closed"],
         "stale_served": counters["stale_served"],
+        "miss_reasons": dict(counters["misses_by_reason"]),
         "lock_timeouts": figures["lock_timeouts"],
         "latency_ns": dict(figures["latency"]),
         "families": {

@@ -14,10 +14,12 @@
 //! * [`Basis`] — on what an entry rests, for results that are made of it;
 //! * [`policy`] — which entry goes when the store is full;
 //! * [`stats`], [`latency`] — what happened, and how long it took;
+//! * [`analytics`] — why lookups miss, what is asked for most, how the last minutes were;
 //! * [`compress`] — large values as fewer bytes.
 
 #![forbid(unsafe_code)]
 
+pub mod analytics;
 mod basis;
 pub mod clock;
 pub mod compress;

@@ -4,6 +4,8 @@
 //! the index maps a hash to such a number. No value is dropped here: each one that leaves is
 //! handed to the caller.
 
+use super::analytics::departures::Departures;
+use super::analytics::miss::MissReason;
 use super::basis::Basis;
 use super::clock::{Clock, Millis};
 use super::config::Lease;
@@ -32,6 +34,7 @@ pub(super) struct Shard<V, K> {
     /// Where the next search for outdated rows begins.
     hand: usize,
     lease: Option<Lease>,
+    departures: Departures,
     pub(super) counters: Counters,
 }
 
@@ -178,6 +181,7 @@ impl<V, K: StoredKey> Shard<V, K> {
             requests: 0,
             hand: 0,
             lease,
+            departures: Departures::of_capacity(max_entries),
             counters: Counters::default(),
         }
     }
@@ -216,7 +220,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         read: impl FnOnce(RowId, &K, &V) -> R,
     ) -> Result<R, Option<(K, V)>> {
         let Some(id) = self.find(hash, key) else {
-            self.count_miss(key);
+            self.count_miss(key, self.departures.last(hash));
             return Err(None);
         };
         if let Some(answer) =
@@ -224,7 +228,6 @@ impl<V, K: StoredKey> Shard<V, K> {
         {
             return Ok(answer);
         }
-        self.count_miss(key);
         let (now, clock) = (clock.now(), table.now());
         let expired = self.rows.at(id).is_some_and(|row| now >= row.terms.deadline());
         if !expired && self.rows.is_valid(id, table, clock) {
@@ -232,9 +235,16 @@ impl<V, K: StoredKey> Shard<V, K> {
             // was just being written down.
             let needs_lease = self.rows.at(id).is_some_and(|row| row.terms.needs_lease());
             self.counters.fail_closed += u64::from(needs_lease);
+            let why = if needs_lease { MissReason::Lease } else { MissReason::Invalidated };
+            self.count_miss(key, why);
             return Err(None);
         }
-        let why = if expired { Leaving::Expired } else { Leaving::Invalidated };
+        let (why, counted) = if expired {
+            (Leaving::Expired, MissReason::Expired)
+        } else {
+            (Leaving::Invalidated, MissReason::Invalidated)
+        };
+        self.count_miss(key, counted);
         Err(self.remove(id, why))
     }
 
@@ -462,6 +472,9 @@ impl<V, K: StoredKey> Shard<V, K> {
     /// Empties the shard and gives its memory back.
     pub(super) fn clear(&mut self) -> Vec<Option<Row<V, K>>> {
         self.counters.invalidations += self.len() as u64;
+        for row in self.rows.rows.iter().flatten() {
+            self.departures.note(row.hash, MissReason::Invalidated);
+        }
         self.index = HashTable::new();
         self.free = Vec::new();
         self.bytes = 0;
@@ -528,19 +541,32 @@ impl<V, K: StoredKey> Shard<V, K> {
         match why {
             Leaving::Evicted => {
                 self.counters.evictions += 1;
+                self.departures.note(row.hash, MissReason::Evicted);
                 self.policy.on_evict(row.hash, row.usage);
                 return Some((row.key, row.value));
             }
-            Leaving::Expired => self.counters.expirations += 1,
-            Leaving::Invalidated => self.counters.invalidations += 1,
+            Leaving::Expired => {
+                self.counters.expirations += 1;
+                self.departures.note(row.hash, MissReason::Expired);
+            }
+            Leaving::Invalidated => {
+                self.counters.invalidations += 1;
+                self.departures.note(row.hash, MissReason::Invalidated);
+            }
             Leaving::Replaced => {}
         }
         self.policy.on_remove();
         Some((row.key, row.value))
     }
 
-    fn count_miss(&mut self, key: &[u8]) {
+    /// A value for a key that is not there, or no longer valid, was not stored.
+    pub(super) fn note_refusal(&mut self, hash: u32, why: MissReason) {
+        self.departures.note(hash, why);
+    }
+
+    fn count_miss(&mut self, key: &[u8], why: MissReason) {
         self.requests += 1;
+        self.counters.misses_by_reason.count(why);
         self.counters.family_misses[Family::of(key) as usize] += 1;
     }
 

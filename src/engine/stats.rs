@@ -1,5 +1,6 @@
 //! What happened, in numbers.
 
+use super::analytics::miss::MissCounts;
 use super::keys::{FAMILIES, FAMILY_NAMES};
 use serde::Serialize;
 
@@ -22,6 +23,8 @@ pub struct Counters {
     pub fail_closed: u64,
     /// Lookups of such entries that were answered all the same, because settings say so.
     pub stale_served: u64,
+    /// Lookups that were not answered, by cause.
+    pub misses_by_reason: MissCounts,
     /// Lookups answered from memory, by family of key.
     #[serde(skip)]
     pub family_hits: [u64; FAMILIES],
@@ -40,6 +43,7 @@ impl Counters {
         self.oversize_rejects += other.oversize_rejects;
         self.fail_closed += other.fail_closed;
         self.stale_served += other.stale_served;
+        self.misses_by_reason.add(&other.misses_by_reason);
         for (mine, theirs) in self.family_hits.iter_mut().zip(other.family_hits) {
             *mine += theirs;
         }

@@ -1,5 +1,6 @@
 //! All shards together: the engine's public face.
 
+use super::analytics::miss::MissReason;
 use super::basis::{self, Basis, InheritedKey};
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
@@ -435,6 +436,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 && basis.is_none_or(|basis| basis.holds(&self.table));
             if !holds {
                 shard.counters.stale_rejects += 1;
+                shard.note_refusal(self.hash(entry.key) as u32, MissReason::Stale);
                 drop(shard);
                 return Inserted::refused(Outcome::Stale, entry.value);
             }
@@ -443,8 +445,10 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             .saturating_add(basis.map_or(0, basis::weigh));
         let fitting = u32::try_from(weight).ok().filter(|_| weight <= shard.max_bytes());
         let Some(weight) = fitting else {
-            let replaced = shard.discard(self.hash(entry.key) as u32, entry.key);
+            let hash = self.hash(entry.key) as u32;
+            let replaced = shard.discard(hash, entry.key);
             shard.counters.oversize_rejects += 1;
+            shard.note_refusal(hash, MissReason::TooLarge);
             drop(shard);
             let mut inserted = Inserted::refused(Outcome::TooLarge, entry.value);
             inserted.garbage.extend(replaced.map(|(key, value)| (Some(key), value)));

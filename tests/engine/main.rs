@@ -4,6 +4,7 @@
 
 mod invalidation;
 mod made_of_others;
+mod miss_reasons;
 mod model;
 mod policies;
 mod shared_table;

@@ -41,6 +41,7 @@ OURS = {
     "nested_rejects",
     "oversize_rejects",
     "lock_timeouts",
+    "miss_reasons",
     "latency_ns",
     "families",
     "fail_closed",

@@ -92,6 +92,7 @@ _BREAKER: Final = ("closed", "half_open", "open")
 FAMILIES: Final = (
     Family("counter", "hits", "Lookups answered from memory.", _lookups("hits"), "family"),
     Family("counter", "misses", "Lookups not answered.", _lookups("misses"), "family"),
+    _each("miss_reasons", "Lookups not answered, by cause.", "miss_reasons", None, "reason"),
     _count("sets", "Entries stored, overwrites included.", "sets"),
     _count("evictions", "Entries that left because room was needed.", "evictions"),
     _count("expirations", "Entries that left because their life was over.", "expirations"),

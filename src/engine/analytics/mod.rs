@@ -1,0 +1,9 @@
+//! What operators ask: why lookups miss, what is asked for most, how the last minutes were.
+//!
+//! Everything here has a bound that does not depend on traffic, and nothing of it runs on a hit,
+//! but for one in about 128 that is timed anyway.
+//!
+//! * [`miss`] — why a lookup was not answered; `departures` — why a key that is not held left.
+
+pub(super) mod departures;
+pub mod miss;
