@@ -15,7 +15,7 @@ from velro_cache._engine import ManualClock
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
-from velro_cache.loading import LoadingCache
+from velro_cache.observed import ObservedCache
 from velro_cache.revoking import Revocation
 from velro_cache.stats import as_documented
 from velro_cache.typed_entries import Id, Wait
@@ -39,7 +39,7 @@ class _Started:
         return self._work().__await__()
 
 
-class OptimizedCacheManager(LoadingCache):
+class OptimizedCacheManager(ObservedCache):
     """Answers from memory, until told otherwise.
 
     Safe to use from any number of threads and event loops of one process at once. Works without

@@ -3,6 +3,7 @@
 //! One table says it all; the typed getters and setters, `generate_auth_key` and the statistics
 //! per family read it.
 
+use super::analytics::tag_names::TagNames;
 use super::ids::{self, Text};
 use crate::invalidation::slots::{self, Slot, SlotList};
 use crate::invalidation::{InvalidationTable, Stamp};
@@ -161,6 +162,27 @@ impl KeyKind {
             }
         }
     }
+
+    /// Tells what the tags of an entry of this kind are called, whose slots alone have just been
+    /// made by [`Self::push_tag_slots`].
+    pub fn name_tags(&self, segments: &[&[u8]], pushed: &[Slot], names: &TagNames) {
+        let of_ids = self.id_tags.iter().zip(segments).filter(|(kind, _)| !kind.is_empty());
+        if pushed.len() != self.plain_tags.len() + of_ids.clone().count() {
+            return; // Two of them share a slot; which ones cannot be seen.
+        }
+        let (plain, of_those) = pushed.split_at(self.plain_tags.len());
+        plain
+            .iter()
+            .zip(self.plain_tags)
+            .for_each(|(&slot, tag)| names.learn(slot, tag.as_bytes()));
+        for (&slot, (kind, segment)) in of_those.iter().zip(of_ids) {
+            if !names.is_known(slot) {
+                let mut tag = Text::new();
+                ids::push_tag_of_segment(kind.as_bytes(), segment, &mut tag);
+                names.learn(slot, &tag);
+            }
+        }
+    }
 }
 
 /// Appends the slots a key depends on whoever set it: itself, its prefixes, and the tag of each
@@ -178,9 +200,20 @@ pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
         slots::push_key(&canonical, &mut more);
         more.into_iter().for_each(|slot| push_once(slot, out));
     }
+    for (kind, segment) in implied_tags(key) {
+        push_once(slot_of_segment(kind, segment), out);
+        if ids::is_unescaped(segment) {
+            // Put into the key by hand, without the escaping that ids get here.
+            push_once(slot_of_tag(&[kind, b":", segment].concat()), out);
+        }
+    }
+}
+
+/// Kind and id, as it stands in the key, of each tag that follows from the shape of a key.
+fn implied_tags(key: &[u8]) -> impl Iterator<Item = (&'static [u8], &[u8])> {
     let mut segments = key.split(|&byte| byte == b':');
     let mut before = segments.next().unwrap_or_default();
-    for (at, segment) in segments.enumerate() {
+    segments.enumerate().filter_map(move |(at, segment)| {
         let kind: Option<&[u8]> = match before {
             b"user" => Some(b"user"),
             b"gen" | b"generation" => Some(b"generation"),
@@ -189,14 +222,17 @@ pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
             b"session" if at == 0 => Some(b"user"),
             _ => None,
         };
-        if let Some(kind) = kind {
-            push_once(slot_of_segment(kind, segment), out);
-            if ids::is_unescaped(segment) {
-                // Put into the key by hand, without the escaping that ids get here.
-                push_once(slot_of_tag(&[kind, b":", segment].concat()), out);
-            }
-        }
         before = segment;
+        kind.map(|kind| (kind, segment))
+    })
+}
+
+/// Gives the slot and the name of each tag that follows from the shape of a key.
+pub(super) fn for_each_implied_tag(key: &[u8], mut then: impl FnMut(Slot, &[u8])) {
+    for (kind, segment) in implied_tags(key) {
+        let mut tag = Text::new();
+        ids::push_tag_of_segment(kind, segment, &mut tag);
+        then(slots::of_tag(&tag), &tag);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::basis::{Basis, Heritage, InheritedKey};
 use super::clock::Millis;
+use super::ids;
 use super::keys::{self, Family};
 use super::packed_slots::PackedSlots;
 use super::policy::Usage;
 use super::stored_key::StoredKey;
-use crate::invalidation::slots::SlotList;
+use crate::invalidation::slots::{self, SlotList};
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
 
 /// What an entry holds, how long, and how it was used: all that a hit reads and writes.
@@ -193,6 +194,20 @@ impl Grounds {
             keys.extend(of_others.iter().map(|key| inherited(key.clone(), *oldest)));
         }
         Basis { slots, keys, deadline: terms.deadline() }
+    }
+
+    /// Slots of tags that the entry of this key was given, and perhaps of those its key implies.
+    pub(super) fn tags(&self, key: &[u8]) -> SlotList {
+        let mut all = self.slots.unpack();
+        if self.slots.is_complete() {
+            let mut of_key = SlotList::new();
+            slots::push_key(key, &mut of_key);
+            if let Some(canonical) = ids::with_canonical_uuids(key) {
+                slots::push_key(&canonical, &mut of_key);
+            }
+            all.retain(|slot| !of_key.contains(slot));
+        }
+        all
     }
 
     /// Everything the entry of this key depends on by itself.

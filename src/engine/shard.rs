@@ -6,6 +6,7 @@
 
 use super::analytics::departures::Departures;
 use super::analytics::miss::MissReason;
+use super::analytics::samples::Sampling;
 use super::basis::Basis;
 use super::clock::{Clock, Millis};
 use super::config::Lease;
@@ -15,6 +16,7 @@ use super::row::{Grounds, NewRow, Row};
 use super::stats::Counters;
 use super::store::Garbage;
 use super::stored_key::StoredKey;
+use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Stamp};
 use hashbrown::HashTable;
 
@@ -31,6 +33,7 @@ pub(super) struct Shard<V, K> {
     max_bytes: usize,
     policy: Policy,
     requests: u64,
+    sampling: Sampling,
     /// Where the next search for outdated rows begins.
     hand: usize,
     lease: Option<Lease>,
@@ -179,6 +182,7 @@ impl<V, K: StoredKey> Shard<V, K> {
             max_bytes,
             policy: Policy::new(kind, max_entries),
             requests: 0,
+            sampling: Sampling::new(),
             hand: 0,
             lease,
             departures: Departures::of_capacity(max_entries),
@@ -198,10 +202,26 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.max_bytes
     }
 
-    /// Lookups and sets so far.
-    #[inline]
-    pub(super) fn requests(&self) -> u64 {
-        self.requests
+    /// Whether the lookup about to begin is one of those that are sampled.
+    #[inline(always)]
+    pub(super) fn is_sample_due(&self) -> bool {
+        self.sampling.is_due(self.requests)
+    }
+
+    /// A lookup was sampled. Returns how many it stands for.
+    pub(super) fn take_sample(&mut self) -> u64 {
+        self.sampling.take(self.requests, self.counters.sets)
+    }
+
+    /// The slots of the tags that the row in a place was given, and perhaps of some its key implies.
+    pub(super) fn tags(&self, id: RowId) -> SlotList {
+        let both = self.rows.at(id).zip(self.rows.grounds.get(id as usize));
+        both.map_or_else(SlotList::new, |(row, grounds)| grounds.tags(row.key.bytes()))
+    }
+
+    /// The key of the row in a place.
+    pub(super) fn key_at(&self, id: RowId) -> Option<&K> {
+        self.rows.at(id).map(|row| &row.key)
     }
 
     /// One past the highest row number in use.
@@ -375,6 +395,7 @@ impl<V, K: StoredKey> Shard<V, K> {
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
         let (row, grounds) = self.rows.with_grounds(id)?;
+        self.sampling.pass_over_set(self.requests);
         self.requests += 1;
         self.bytes = self.bytes - row.weight as usize + new.weight as usize;
         self.policy.on_overwrite(&mut row.usage, self.requests);
@@ -393,6 +414,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         table: &InvalidationTable,
         garbage: &mut Garbage<V, K>,
     ) -> RowId {
+        self.sampling.pass_over_set(self.requests);
         self.requests += 1;
         let weight = new.weight as usize;
         self.make_room(weight, now, table, garbage);

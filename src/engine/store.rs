@@ -1,10 +1,12 @@
 //! All shards together: the engine's public face.
 
 use super::analytics::miss::MissReason;
+use super::analytics::samples::{Sample, Samples};
+use super::analytics::tag_names::TagNames;
+use super::analytics::top::Hot;
 use super::basis::{self, Basis, InheritedKey};
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
-use super::latency::{self, Latency};
 use super::names::Names;
 use super::policy::RowId;
 use super::row::{Grounds, NewRow, Row, weigh};
@@ -147,7 +149,7 @@ pub struct Store<V, L = RawMutex, K = Box<[u8]>> {
     hasher: RandomState,
     clock: Clock,
     table: Arc<InvalidationTable>,
-    latency: Latency,
+    samples: Samples,
     lock_timeout: Duration,
     lock_timeouts: AtomicU64,
     batch_size: usize,
@@ -178,7 +180,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             hasher: RandomState::default(),
             clock,
             table,
-            latency: Latency::new(),
+            samples: Samples::new(),
             lock_timeout: config.lock_timeout,
             lock_timeouts: AtomicU64::new(0),
             batch_size: config.batch_size,
@@ -256,7 +258,9 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 let start = start_if_due(&shard);
                 let read = |id, key: &K, value: &V| read(self.place(number, id), key, value);
                 let found = shard.lookup(hash as u32, key, &self.clock, &self.table, read);
-                self.record_if(start, true);
+                if let Some(start) = start {
+                    self.sample_lookup(&mut shard, start, hash, key, found.is_ok());
+                }
                 found
             }
             None => Err(None),
@@ -307,7 +311,11 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         let mut shard = self.shards.get(number)?.try_lock()?;
         let start = start_if_due(&shard);
         let found = shard.serve(id, &self.clock, &self.table, is_it, |_, value| read(value));
-        self.record_if(start, found.is_some());
+        if let Some(start) = start
+            && found.is_some()
+        {
+            self.sample_hit(&mut shard, start, id);
+        }
         found
     }
 
@@ -664,7 +672,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// All figures. `O(shards)`.
     pub fn stats(&self) -> Snapshot {
         let mut snapshot = Snapshot {
-            latency: self.latency.summary(),
+            latency: self.samples.latency(),
             lock_timeouts: self.lock_timeouts.load(Ordering::Relaxed),
             ..Snapshot::default()
         };
@@ -680,13 +688,52 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         snapshot
     }
 
-    #[inline(always)]
-    fn record_if(&self, start: Option<Instant>, answered: bool) {
-        if let Some(start) = start
-            && answered
-        {
-            self.latency.record(start.elapsed());
-        }
+    /// Up to `limit` keys that were asked for most in the last five to ten minutes.
+    pub fn top_keys(&self, limit: usize) -> Vec<Hot> {
+        self.samples.top_keys(self.clock.now(), limit)
+    }
+
+    /// Up to `limit` tags whose entries were asked for most, as far as their names are known.
+    pub fn top_tags(&self, limit: usize) -> Vec<Hot> {
+        self.samples.top_tags(self.clock.now(), limit)
+    }
+
+    /// What tags are called: to be told by whoever sets entries, since those hold slots alone.
+    pub fn tag_names(&self) -> &TagNames {
+        &self.samples.tag_names
+    }
+
+    /// Takes note of a sampled lookup that was a hit on the row in a place.
+    #[cold]
+    #[inline(never)]
+    fn sample_hit(&self, shard: &mut Shard<V, K>, start: Instant, id: RowId) {
+        let time = start.elapsed();
+        let weight = shard.take_sample();
+        let Some(key) = shard.key_at(id) else { return };
+        let (key, now) = (key.bytes(), self.clock.now());
+        let sample = Sample { key, hash: self.hash(key), is_hit: true, weight, time, now };
+        self.samples.note(&sample, |names| all_tags(key, shard.tags(id), names));
+    }
+
+    /// Takes note of a sampled lookup of a key.
+    #[cold]
+    #[inline(never)]
+    fn sample_lookup(
+        &self,
+        shard: &mut Shard<V, K>,
+        start: Instant,
+        hash: u64,
+        key: &[u8],
+        is_hit: bool,
+    ) {
+        let time = start.elapsed();
+        let weight = shard.take_sample();
+        let sample = Sample { key, hash, is_hit, weight, time, now: self.clock.now() };
+        self.samples.note(&sample, |names| {
+            // What was found outdated has left; then its key tells some.
+            let given = shard.find(hash as u32, key).map(|id| shard.tags(id));
+            all_tags(key, given.unwrap_or_default(), names)
+        });
     }
 
     /// Walks over some rows, `batch_size` of them per lock hold, and removes those for which `why`
@@ -775,7 +822,17 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
 /// The time now, if the lookup about to begin is one of those that are timed.
 #[inline(always)]
 fn start_if_due<V, K: StoredKey>(shard: &Shard<V, K>) -> Option<Instant> {
-    latency::is_due(shard.requests()).then(Instant::now)
+    shard.is_sample_due().then(Instant::now)
+}
+
+/// Tags that an entry was given, and those that its key implies, whose names are told by it.
+fn all_tags(key: &[u8], given: SlotList, names: &TagNames) -> SlotList {
+    let mut tags = given;
+    keys::for_each_implied_tag(key, |slot, name| {
+        names.learn(slot, name);
+        keys::push_once(slot, &mut tags);
+    });
+    tags
 }
 
 /// Whether a wildcard covers a key as it is, or with its UUIDs in their one spelling.

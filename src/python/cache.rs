@@ -2,6 +2,7 @@
 //!
 //! The lookups that decide the speed of a service are in [`super::hot`]; everything else here.
 
+use super::analytics::{self, HotName};
 use super::bus::{Named, Ticket};
 use super::clock::PyManualClock;
 use super::errors::ConfigError;
@@ -77,6 +78,7 @@ impl CacheCore {
         let segments: Vec<&[u8]> = segments.into_iter().map(|range| &key[range]).collect();
         let mut slots = SlotList::new();
         kind.push_tag_slots(&segments, &mut slots);
+        kind.name_tags(&segments, &slots, self.inner.store.tag_names());
         let ttl = self.inner.life(ttl, kind.life)?;
         let about = About { ttl, priority: kind.priority, stamp, tag_slots: slots, permissive };
         self.inner.store(&key, value, &about)
@@ -123,7 +125,7 @@ impl CacheCore {
         inner.check_open()?;
         let mut tag_slots = SlotList::new();
         if let Some(tags) = tags {
-            text::push_tag_slots(tags, &mut tag_slots)?;
+            text::push_named_slots(tags, slf.get().inner.store.tag_names(), &mut tag_slots)?;
         }
         let (ttl, priority) = (inner.life(ttl, Life::Default)?, checked_priority(priority)?);
         let key = text::key(key)?;
@@ -240,7 +242,7 @@ impl CacheCore {
         let priority = checked_priority(priority)?;
         let mut slots = SlotList::new();
         if let Some(tags) = tags {
-            text::push_tag_slots(tags, &mut slots)?;
+            text::push_named_slots(tags, self.inner.store.tag_names(), &mut slots)?;
         }
         let items = mapping.cast::<PyMapping>()?.items()?;
         let pairs: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> =
@@ -513,6 +515,11 @@ impl CacheCore {
     /// Drop what has expired or was invalidated. Called by the sweeper. Cost: `O(entries)`.
     fn sweep(&self, py: Python<'_>) {
         self.inner.sweep(py);
+    }
+
+    /// The keys or tags asked for most: names, requests, hits, error.
+    fn _top(&self, py: Python<'_>, of_tags: bool, limit: usize) -> PyResult<Vec<HotName>> {
+        analytics::top(py, &self.inner, of_tags, limit)
     }
 
     /// Counters and sizes as plain data.

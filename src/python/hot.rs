@@ -167,7 +167,7 @@ unsafe extern "C" fn set(
         let stored = with_key(key, |bytes| {
             let mut slots = SlotList::new();
             if let Some(tags) = given(tags) {
-                text::push_tag_slots(&tags, &mut slots)?;
+                text::push_named_slots(&tags, inner.store.tag_names(), &mut slots)?;
             }
             Ok(inner.store_text(
                 key,

@@ -13,8 +13,10 @@
 //! * [`nested`] — what a loader looks up, its result rests on;
 //! * [`exit_guard`] — threads that the interpreter ends while they are inside; [`fork`] — forks;
 //! * [`log`] — invalidation logs, for tools and tests;
+//! * [`analytics`] — what operators ask;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
+mod analytics;
 mod bus;
 mod cache;
 mod call_key;

@@ -3,6 +3,7 @@
 use super::errors::{InvalidKeyError, InvalidTagError};
 use super::exit_guard::ExitGuard;
 use super::{key, uuid};
+use crate::engine::analytics::tag_names::TagNames;
 use crate::engine::ids::{self, Text};
 use crate::engine::keys;
 use crate::invalidation::slots::SlotList;
@@ -155,6 +156,20 @@ fn id_digits(name: &str, id: &Bound<'_, PyAny>) -> PyResult<String> {
 #[inline]
 pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyResult<()> {
     for_each_tag(tags, &mut |tag| keys::push_once(keys::slot_of_tag(tag), out))
+}
+
+/// The same for tags of an entry to be stored, whose names may be asked for later.
+#[inline]
+pub(super) fn push_named_slots(
+    tags: &Bound<'_, PyAny>,
+    names: &TagNames,
+    out: &mut SlotList,
+) -> PyResult<()> {
+    for_each_tag(tags, &mut |tag| {
+        let slot = keys::slot_of_tag(tag);
+        names.learn(slot, tag);
+        keys::push_once(slot, out);
+    })
 }
 
 /// Goes through tags as callers write them: any iterable of texts, but not a bare text, which

@@ -3,7 +3,13 @@
 //! Everything here has a bound that does not depend on traffic, and nothing of it runs on a hit,
 //! but for one in about 128 that is timed anyway.
 //!
-//! * [`miss`] — why a lookup was not answered; `departures` — why a key that is not held left.
+//! * [`miss`] — why a lookup was not answered; `departures` — why a key that is not held left;
+//! * `samples` — the lookups that are timed; [`top`] — what they ask for most, on `space_saving`;
+//!   [`tag_names`] — what tags are called.
 
 pub(super) mod departures;
 pub mod miss;
+pub(super) mod samples;
+mod space_saving;
+pub mod tag_names;
+pub mod top;
