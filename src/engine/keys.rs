@@ -194,18 +194,23 @@ impl KeyKind {
 /// A key with a UUID in another spelling also depends on what the key in the one spelling depends
 /// on: whoever invalidates need not know how a client wrote it.
 pub fn push_slots_of_key(key: &[u8], out: &mut SlotList) {
-    slots::push_key(key, out);
-    if let Some(canonical) = ids::with_canonical_uuids(key) {
-        let mut more = SlotList::new();
-        slots::push_key(&canonical, &mut more);
-        more.into_iter().for_each(|slot| push_once(slot, out));
-    }
+    push_slots_of_key_alone(key, out);
     for (kind, segment) in implied_tags(key) {
         push_once(slot_of_segment(kind, segment), out);
         if ids::is_unescaped(segment) {
             // Put into the key by hand, without the escaping that ids get here.
             push_once(slot_of_tag(&[kind, b":", segment].concat()), out);
         }
+    }
+}
+
+/// The same without tags.
+pub(super) fn push_slots_of_key_alone(key: &[u8], out: &mut SlotList) {
+    slots::push_key(key, out);
+    if let Some(canonical) = ids::with_canonical_uuids(key) {
+        let mut more = SlotList::new();
+        slots::push_key(&canonical, &mut more);
+        more.into_iter().for_each(|slot| push_once(slot, out));
     }
 }
 

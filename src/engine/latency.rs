@@ -60,6 +60,17 @@ impl Latency {
         }
     }
 
+    /// What was seen so far, and begins anew.
+    pub fn take(&mut self) -> LatencySummary {
+        let summary = self.summary();
+        if summary.samples > 0
+            && let Some(histogram) = &mut self.histogram
+        {
+            histogram.reset();
+        }
+        summary
+    }
+
     /// What was seen so far.
     #[must_use]
     pub fn summary(&self) -> LatencySummary {

@@ -1,13 +1,13 @@
 //! One entry, in two parts: what a hit touches, and what it does not.
 
+use super::analytics::explain::SetAt;
 use super::basis::{Basis, Heritage, InheritedKey};
 use super::clock::Millis;
-use super::ids;
 use super::keys::{self, Family};
 use super::packed_slots::PackedSlots;
 use super::policy::Usage;
 use super::stored_key::StoredKey;
-use crate::invalidation::slots::{self, SlotList};
+use crate::invalidation::slots::SlotList;
 use crate::invalidation::{InvalidationTable, Slot, Stamp};
 
 /// What an entry holds, how long, and how it was used: all that a hit reads and writes.
@@ -92,6 +92,8 @@ pub(super) struct NewRow<'a, V> {
     pub(super) value: V,
     pub(super) weight: u32,
     pub(super) deadline: Millis,
+    /// When it is set.
+    pub(super) now: Millis,
     pub(super) stamp: Stamp,
     pub(super) checked_at: Stamp,
     pub(super) priority: u8,
@@ -201,10 +203,7 @@ impl Grounds {
         let mut all = self.slots.unpack();
         if self.slots.is_complete() {
             let mut of_key = SlotList::new();
-            slots::push_key(key, &mut of_key);
-            if let Some(canonical) = ids::with_canonical_uuids(key) {
-                slots::push_key(&canonical, &mut of_key);
-            }
+            keys::push_slots_of_key_alone(key, &mut of_key);
             all.retain(|slot| !of_key.contains(slot));
         }
         all
@@ -219,7 +218,7 @@ impl Grounds {
         all
     }
 
-    fn all_slots(&self, key: &impl StoredKey) -> SlotList {
+    pub(super) fn all_slots(&self, key: &impl StoredKey) -> SlotList {
         let mut all = self.slots.unpack();
         if !self.slots.is_complete() {
             keys::push_slots_of_key(key.bytes(), &mut all);
@@ -239,7 +238,12 @@ pub(super) fn weigh<V, K>(key: &[u8], tag_slots: &[Slot], value_bytes: usize) ->
     let slots = tag_slots.len() + MOST_KEY_SLOTS;
     // A list elsewhere has room for some at its head, and for many elsewhere again.
     let outside = if slots > PackedSlots::FEW { 2 * size_of::<Slot>() * slots } else { 0 };
-    (size_of::<Row<V, K>>() + size_of::<Grounds>() + IN_INDEX + ROUNDED_UP + outside)
+    (size_of::<Row<V, K>>()
+        + size_of::<Grounds>()
+        + size_of::<SetAt>()
+        + IN_INDEX
+        + ROUNDED_UP
+        + outside)
         .saturating_add(key.len())
         .saturating_add(value_bytes)
 }

@@ -5,12 +5,13 @@
 //! handed to the caller.
 
 use super::analytics::departures::Departures;
+use super::analytics::explain::{Held, SetAt};
 use super::analytics::miss::MissReason;
 use super::analytics::samples::Sampling;
 use super::basis::Basis;
 use super::clock::{Clock, Millis};
 use super::config::Lease;
-use super::keys::Family;
+use super::keys::{self, Family};
 use super::policy::{Policy, PolicyKind, Pressure, Resident, Residents, RowId};
 use super::row::{Grounds, NewRow, Row};
 use super::stats::Counters;
@@ -41,16 +42,17 @@ pub(super) struct Shard<V, K> {
     pub(super) counters: Counters,
 }
 
-/// The rows of a shard, in two lists of the same length. Freed places are `None`.
+/// The rows of a shard, in three lists of the same length. Freed places are `None`.
 #[derive(Debug)]
 struct Rows<V, K> {
     rows: Vec<Option<Row<V, K>>>,
     grounds: Vec<Grounds>,
+    set_at: Vec<SetAt>,
 }
 
 impl<V, K> Rows<V, K> {
     const fn new() -> Self {
-        Self { rows: Vec::new(), grounds: Vec::new() }
+        Self { rows: Vec::new(), grounds: Vec::new(), set_at: Vec::new() }
     }
 
     #[inline]
@@ -70,17 +72,26 @@ impl<V, K> Rows<V, K> {
     }
 
     /// Puts a row into a place that is free, or at the end.
-    fn put(&mut self, free: Option<RowId>, row: Row<V, K>, grounds: Grounds) -> RowId {
+    fn put(
+        &mut self,
+        free: Option<RowId>,
+        row: Row<V, K>,
+        grounds: Grounds,
+        set_at: SetAt,
+    ) -> RowId {
         if let Some(id) = free
             && let Some(place) = self.rows.get_mut(id as usize)
             && let Some(its_grounds) = self.grounds.get_mut(id as usize)
+            && let Some(its_time) = self.set_at.get_mut(id as usize)
         {
+            *its_time = set_at;
             *place = Some(row);
             *its_grounds = grounds;
             return id;
         }
         self.rows.push(Some(row));
         self.grounds.push(grounds);
+        self.set_at.push(set_at);
         (self.rows.len() - 1) as RowId
     }
 
@@ -208,8 +219,8 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.sampling.is_due(self.requests)
     }
 
-    /// A lookup was sampled. Returns how many it stands for.
-    pub(super) fn take_sample(&mut self) -> u64 {
+    /// A lookup was due. Returns how many it stands for; `None`: it is not sampled after all.
+    pub(super) fn take_sample(&mut self) -> Option<u64> {
         self.sampling.take(self.requests, self.counters.sets)
     }
 
@@ -327,6 +338,63 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.find(hash, key).is_some()
     }
 
+    /// What is known of the row in a place.
+    pub(super) fn held(&self, id: RowId, now: Millis, table: &InvalidationTable) -> Option<Held> {
+        let (row, grounds) = (self.rows.at(id)?, self.rows.grounds.get(id as usize)?);
+        let mut key_slots = SlotList::new();
+        let tags = {
+            let own = grounds.all_slots(&row.key);
+            keys::push_slots_of_key_alone(row.key.bytes(), &mut key_slots);
+            own.iter().filter(|slot| !key_slots.contains(slot)).count()
+        };
+        let deadline = row.terms.deadline();
+        let needs_lease = row.terms.needs_lease();
+        let why_not = if now >= deadline {
+            Some(MissReason::Expired)
+        } else if !self.rows.is_current(id, table) {
+            Some(MissReason::Invalidated)
+        } else if needs_lease && self.lacks_lease(now, table) {
+            Some(MissReason::Lease)
+        } else {
+            None
+        };
+        Some(Held {
+            age: self.rows.set_at.get(id as usize)?.age(now),
+            left: deadline.saturating_sub(now),
+            tags,
+            bytes: row.weight,
+            permissive: needs_lease,
+            priority: row.terms.priority(),
+            why_not,
+        })
+    }
+
+    /// Why the key with this hash left last.
+    pub(super) fn last_departure(&self, hash: u32) -> MissReason {
+        self.departures.last(hash)
+    }
+
+    /// The key of the row in a place, if it begins with a prefix and the row can be served.
+    pub(super) fn live_key_at(
+        &self,
+        place: usize,
+        prefix: &[u8],
+        now: Millis,
+        table: &InvalidationTable,
+    ) -> Option<Box<[u8]>> {
+        let row = self.rows.rows.get(place)?.as_ref()?;
+        let is_live = row.key.bytes().starts_with(prefix)
+            && now < row.terms.deadline()
+            && self.rows.is_current(place as RowId, table);
+        is_live.then(|| row.key.bytes().into())
+    }
+
+    /// Whether what needs a lease would not be served for want of one.
+    fn lacks_lease(&self, now: Millis, table: &InvalidationTable) -> bool {
+        let lease = self.lease.filter(|lease| !lease.serve_stale);
+        lease.is_some_and(|lease| !table.holds_lease(now, lease.max_staleness))
+    }
+
     /// Looks without counting and without leaving a trace in the policy.
     pub(super) fn peek(
         &self,
@@ -337,10 +405,7 @@ impl<V, K: StoredKey> Shard<V, K> {
     ) -> Option<&V> {
         let id = self.find(hash, key)?;
         let row = self.rows.at(id)?;
-        let leased = || {
-            let lease = self.lease.filter(|lease| row.terms.needs_lease() && !lease.serve_stale);
-            lease.is_none_or(|lease| table.holds_lease(now, lease.max_staleness))
-        };
+        let leased = || !row.terms.needs_lease() || !self.lacks_lease(now, table);
         let live = now < row.terms.deadline() && leased() && self.rows.is_current(id, table);
         live.then_some(&row.value)
     }
@@ -394,8 +459,10 @@ impl<V, K: StoredKey> Shard<V, K> {
     /// Puts another value under the key of the row in a place. Returns the one before.
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
+        if let Some(set_at) = self.rows.set_at.get_mut(id as usize) {
+            *set_at = SetAt::new(new.now);
+        }
         let (row, grounds) = self.rows.with_grounds(id)?;
-        self.sampling.pass_over_set(self.requests);
         self.requests += 1;
         self.bytes = self.bytes - row.weight as usize + new.weight as usize;
         self.policy.on_overwrite(&mut row.usage, self.requests);
@@ -414,13 +481,12 @@ impl<V, K: StoredKey> Shard<V, K> {
         table: &InvalidationTable,
         garbage: &mut Garbage<V, K>,
     ) -> RowId {
-        self.sampling.pass_over_set(self.requests);
         self.requests += 1;
-        let weight = new.weight as usize;
+        let (weight, set_at) = (new.weight as usize, SetAt::new(new.now));
         self.make_room(weight, now, table, garbage);
         let usage = self.policy.on_insert(hash, self.requests);
         let (row, grounds) = Row::new(key, new, hash, usage);
-        let id = self.rows.put(self.free.pop(), row, grounds);
+        let id = self.rows.put(self.free.pop(), row, grounds, set_at);
         let rows = &self.rows;
         self.index.insert_unique(spread(hash), id, |&other| rows.hash_of(other));
         self.bytes += weight;

@@ -1,9 +1,10 @@
 //! All shards together: the engine's public face.
 
+use super::analytics::history::History;
+use super::analytics::journal::Journal;
 use super::analytics::miss::MissReason;
 use super::analytics::samples::{Sample, Samples};
 use super::analytics::tag_names::TagNames;
-use super::analytics::top::Hot;
 use super::basis::{self, Basis, InheritedKey};
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
@@ -17,7 +18,7 @@ use super::{ids, keys};
 use crate::invalidation::pattern::Pattern;
 use crate::invalidation::slots::SlotList;
 use crate::invalidation::{Covered, InvalidationTable, Slot, Stamp};
-use crate::sync::{RawMutex, ShardGuard, ShardMutex};
+use crate::sync::{Mutex, RawMutex, ShardGuard, ShardMutex};
 use foldhash::fast::RandomState;
 use lock_api::RawMutexTimed;
 use smallvec::SmallVec;
@@ -144,12 +145,14 @@ const ROWS_LOOKED_AT: usize = 1_024;
 /// `L` is the lock of a shard, `K` what keys are kept as. The defaults suit everybody who has
 /// nothing better.
 pub struct Store<V, L = RawMutex, K = Box<[u8]>> {
-    shards: Box<[ShardMutex<L, Shard<V, K>>]>,
+    pub(super) shards: Box<[ShardMutex<L, Shard<V, K>>]>,
     shard_bits: u32,
     hasher: RandomState,
-    clock: Clock,
-    table: Arc<InvalidationTable>,
-    samples: Samples,
+    pub(super) clock: Clock,
+    pub(super) table: Arc<InvalidationTable>,
+    pub(super) samples: Samples,
+    pub(super) history: Mutex<History>,
+    pub(super) journal: Journal,
     lock_timeout: Duration,
     lock_timeouts: AtomicU64,
     batch_size: usize,
@@ -178,9 +181,11 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             shards: shards.collect(),
             shard_bits: count.ilog2(),
             hasher: RandomState::default(),
+            history: Mutex::new(History::since(clock.now())),
             clock,
             table,
             samples: Samples::new(),
+            journal: Journal::new(),
             lock_timeout: config.lock_timeout,
             lock_timeouts: AtomicU64::new(0),
             batch_size: config.batch_size,
@@ -408,13 +413,15 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         if !shard.has_room_to_replace(id, weight) {
             return Err(entry);
         }
+        let now = self.clock.now();
         let row = NewRow {
             key: entry.key,
             slots: entry.tag_slots,
             has_key_slots: false,
             value: entry.value,
             weight,
-            deadline: self.clock.deadline(self.clock.now(), entry.ttl),
+            deadline: self.clock.deadline(now, entry.ttl),
+            now,
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -473,6 +480,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 .clock
                 .deadline(now, entry.ttl)
                 .min(basis.map_or(Millis::MAX, |basis| basis.deadline)),
+            now,
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -688,27 +696,12 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         snapshot
     }
 
-    /// Up to `limit` keys that were asked for most in the last five to ten minutes.
-    pub fn top_keys(&self, limit: usize) -> Vec<Hot> {
-        self.samples.top_keys(self.clock.now(), limit)
-    }
-
-    /// Up to `limit` tags whose entries were asked for most, as far as their names are known.
-    pub fn top_tags(&self, limit: usize) -> Vec<Hot> {
-        self.samples.top_tags(self.clock.now(), limit)
-    }
-
-    /// What tags are called: to be told by whoever sets entries, since those hold slots alone.
-    pub fn tag_names(&self) -> &TagNames {
-        &self.samples.tag_names
-    }
-
     /// Takes note of a sampled lookup that was a hit on the row in a place.
     #[cold]
     #[inline(never)]
     fn sample_hit(&self, shard: &mut Shard<V, K>, start: Instant, id: RowId) {
         let time = start.elapsed();
-        let weight = shard.take_sample();
+        let Some(weight) = shard.take_sample() else { return };
         let Some(key) = shard.key_at(id) else { return };
         let (key, now) = (key.bytes(), self.clock.now());
         let sample = Sample { key, hash: self.hash(key), is_hit: true, weight, time, now };
@@ -727,7 +720,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         is_hit: bool,
     ) {
         let time = start.elapsed();
-        let weight = shard.take_sample();
+        let Some(weight) = shard.take_sample() else { return };
         let sample = Sample { key, hash, is_hit, weight, time, now: self.clock.now() };
         self.samples.note(&sample, |names| {
             // What was found outdated has left; then its key tells some.
@@ -771,7 +764,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u64 {
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);
         hasher.finish()
@@ -784,7 +777,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> &ShardMutex<L, Shard<V, K>> {
+    pub(super) fn shard(&self, hash: u64) -> &ShardMutex<L, Shard<V, K>> {
         &self.shards[self.shard_number(hash)]
     }
 

@@ -37,6 +37,8 @@ pub(in crate::engine) struct Samples {
 #[derive(Debug)]
 struct Inside {
     latency: Latency,
+    /// Of those since somebody took it.
+    recent: Latency,
     keys: Top,
     tags: Top,
     count: u64,
@@ -49,6 +51,7 @@ impl Samples {
         Self {
             inside: Mutex::new(Inside {
                 latency: Latency::new(),
+                recent: Latency::new(),
                 keys: Top::new(),
                 tags: Top::new(),
                 count: 0,
@@ -67,6 +70,7 @@ impl Samples {
         let inside = &mut *self.inside.lock();
         let &Sample { key, hash, is_hit, weight, time, now } = sample;
         inside.latency.record(time);
+        inside.recent.record(time);
         inside.keys.add(now, hash, weight, is_hit, || kept(key));
         inside.weight_for_tags += weight;
         inside.count += 1;
@@ -82,6 +86,11 @@ impl Samples {
     /// Times since the store was made.
     pub(in crate::engine) fn latency(&self) -> LatencySummary {
         self.inside.lock().latency.summary()
+    }
+
+    /// Times since this was asked last.
+    pub(in crate::engine) fn take_recent_latency(&self) -> LatencySummary {
+        self.inside.lock().recent.take()
     }
 
     pub(in crate::engine) fn top_keys(&self, now: Millis, limit: usize) -> Vec<Hot> {
@@ -114,25 +123,22 @@ impl Sampling {
         requests >= self.next
     }
 
-    /// A set comes next. If it were a lookup that is due, another one is drawn: the first lookup
-    /// after a set is no better than others.
-    #[inline(always)]
-    pub(in crate::engine) fn pass_over_set(&mut self, requests: u64) {
-        if self.is_due(requests) {
-            self.draw(requests + 1);
-        }
-    }
-
-    /// A lookup was sampled, which is among the requests. Returns how many lookups there were since
+    /// A lookup was due, which is among the requests. Returns how many lookups there were since
     /// the last sample, with this one.
-    pub(in crate::engine) fn take(&mut self, requests: u64, sets: u64) -> u64 {
+    ///
+    /// `None`, and another one is drawn, where a set came in its place: then this is the first
+    /// lookup after a set, and those would be met too often.
+    pub(in crate::engine) fn take(&mut self, requests: u64, sets: u64) -> Option<u64> {
+        if requests > self.next + 1 {
+            self.draw(requests);
+            return None;
+        }
         let lookups = (requests - self.requests).saturating_sub(sets - self.sets);
         (self.requests, self.sets) = (requests, sets);
         self.draw(requests);
-        lookups
+        Some(lookups)
     }
 
-    #[cold]
     fn draw(&mut self, requests: u64) {
         // xorshift64 (Marsaglia, 2003): enough to fall out of step with any caller.
         self.dice ^= self.dice << 13;
@@ -164,14 +170,12 @@ mod tests {
         for turn in 0..1_000_000 {
             // Three lookups and a set, again and again.
             if turn % 4 == 3 {
-                sampling.pass_over_set(requests);
                 (requests, sets) = (requests + 1, sets + 1);
                 continue;
             }
             let is_due = sampling.is_due(requests);
             requests += 1;
-            if is_due {
-                let lookups = sampling.take(requests, sets);
+            if is_due && let Some(lookups) = sampling.take(requests, sets) {
                 weight += lookups;
                 by_turn[turn % 4] += lookups;
                 last = requests - sets;
@@ -189,8 +193,7 @@ mod tests {
         let mut samples = 0;
         for requests in 0..1_280_000 {
             if sampling.is_due(requests) {
-                sampling.take(requests + 1, 0);
-                samples += 1;
+                samples += u64::from(sampling.take(requests + 1, 0).is_some());
             }
         }
         assert!((9_500..10_500).contains(&samples), "{samples}");
