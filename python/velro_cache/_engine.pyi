@@ -52,8 +52,17 @@ class CacheCore:
         stamp: int | None = None,
         permissive: bool = True,
     ) -> bool: ...
-    def delete(self, key: str, *, wait: _Wait | None = None) -> bool: ...
-    def clear(self, *, wait: _Wait | None = None) -> None: ...
+    def delete(
+        self,
+        key: str,
+        *,
+        wait: _Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> bool: ...
+    def clear(
+        self, *, wait: _Wait | None = None, reason: str | None = None, actor: str | None = None
+    ) -> None: ...
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]: ...
     def set_many(
         self,
@@ -67,11 +76,37 @@ class CacheCore:
     ) -> int: ...
     def snapshot(self) -> int: ...
     def _depend_on(self, tags: Iterable[str], stamp: int) -> None: ...
-    def invalidate_by_tags(self, tags: Iterable[str], *, wait: _Wait | None = None) -> int: ...
-    def invalidate_by_pattern(self, pattern: str, *, wait: _Wait | None = None) -> int: ...
-    def invalidate_user_data(self, user_id: _Id, *, wait: _Wait | None = None) -> int: ...
+    def invalidate_by_tags(
+        self,
+        tags: Iterable[str],
+        *,
+        wait: _Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> int: ...
+    def invalidate_by_pattern(
+        self,
+        pattern: str,
+        *,
+        wait: _Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> int: ...
+    def invalidate_user_data(
+        self,
+        user_id: _Id,
+        *,
+        wait: _Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> int: ...
     def invalidate_generation_data(
-        self, generation_id: _Id, *, wait: _Wait | None = None
+        self,
+        generation_id: _Id,
+        *,
+        wait: _Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
     ) -> int: ...
     def _invalidate(
         self,
@@ -80,6 +115,9 @@ class CacheCore:
         patterns: Iterable[str],
         users: Iterable[_Id],
         generations: Iterable[_Id],
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
     ) -> tuple[int, int]: ...
     @staticmethod
     def _check_names(
@@ -135,6 +173,15 @@ class CacheCore:
         refresh: bool = False,
     ) -> PreparedEntry: ...
     def _top(self, of_tags: bool, limit: int) -> list[tuple[str, int, int, int]]: ...
+    def _observe(self) -> None: ...
+    def _history(self, seconds: int) -> tuple[float, list[dict[str, Any]]]: ...
+    def _recent_invalidations(
+        self, limit: int
+    ) -> list[tuple[list[tuple[str, str]], int, int, bool, float, str | None, str | None]]: ...
+    def _explain(self, key: str) -> dict[str, Any]: ...
+    def _keys_by_prefix(
+        self, prefix: str, limit: int, after: int
+    ) -> tuple[list[str], int | None]: ...
     def _stats(self) -> dict[str, Any]: ...
     def _close(self) -> None: ...
     def _reopen(self) -> None: ...
@@ -214,7 +261,9 @@ class LoadedValue:
 class RevocationCore:
     """The compiled half of ``Revocation``; use ``OptimizedCacheManager.revoking()``."""
 
-    def __new__(cls, cache: CacheCore) -> Self: ...
+    def __new__(
+        cls, cache: CacheCore, reason: str | None = None, actor: str | None = None
+    ) -> Self: ...
     def _name(
         self,
         tags: Iterable[str] | None,

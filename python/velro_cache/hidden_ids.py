@@ -4,7 +4,7 @@ from typing import Final
 
 from velro_cache._engine import keyed_digest
 
-__all__ = ["hidden_key", "hidden_tag"]
+__all__ = ["hidden_key", "hidden_name", "hidden_tag"]
 
 _FAMILIES: Final = (
     "auth:user:",
@@ -62,6 +62,23 @@ def hidden_tag(tag: str) -> str:
     if tag in _PLAIN_TAGS:
         return tag
     return _shown_beginning(tag, _KINDS_OF_TAGS) + _digest(tag)
+
+
+def hidden_name(kind: str, name: str) -> str:
+    """Hide what an invalidation names.
+
+    Args:
+        kind: What it is: tag, user, generation, key, pattern or everything.
+        name: The name.
+
+    Returns:
+        As :func:`hidden_tag` and :func:`hidden_key`; a bare digest for an id.
+    """
+    if kind == "everything":
+        return name
+    if kind == "tag":
+        return hidden_tag(name)
+    return hidden_key(name) if kind in {"key", "pattern"} else _digest(name)
 
 
 def _shown_beginning(text: str, beginnings: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
@@ -44,7 +45,7 @@ class OptimizedCacheManager(ObservedCache):
 
     Safe to use from any number of threads and event loops of one process at once. Works without
     ``start()``; that only adds the sweeper, which gives the memory of expired entries back while
-    nobody asks for them, and the preloaders.
+    nobody asks for them and notes once a second how things stand, and the preloaders.
 
     Each process keeps entries of its own. Invalidations reach all processes of this host whose
     cache has the same ``name``, and with an ``invalidation_log`` all hosts.
@@ -92,6 +93,8 @@ class OptimizedCacheManager(ObservedCache):
         keys: Iterable[str] | None = None,
         patterns: Iterable[str] | None = None,
         wait: Wait | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
     ) -> Revocation:
         """Invalidate when a block is left; it goes around the transaction that revokes.
 
@@ -109,6 +112,8 @@ class OptimizedCacheManager(ObservedCache):
             patterns: Wildcards, as for ``invalidate_by_pattern``.
             wait: What to wait for if the block succeeds: ``"host"``, ``"bus"`` or ``"fleet"``.
                 None: ``invalidation_wait`` of the configuration.
+            reason: Why, for ``get_recent_invalidations``.
+            actor: Who asks for it.
 
         Returns:
             A context manager for ``with`` and ``async with``, to which more can be added.
@@ -126,7 +131,8 @@ class OptimizedCacheManager(ObservedCache):
         nothing is waited for, and the exception goes on.
         Cost: one invalidation for all names.
         """
-        revocation = Revocation(self, self._config.invalidation_wait if wait is None else wait)
+        wait = self._config.invalidation_wait if wait is None else wait
+        revocation = Revocation(self, wait, reason, actor)
         return revocation.add(
             tags=tags, user_id=user_id, generation_id=generation_id, keys=keys, patterns=patterns
         )
@@ -354,11 +360,15 @@ class _Bell:
         self._ended = True
         self._event.set()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until it is time to sweep; return False once it is to end."""
-        self._event.wait(seconds)
+    def wait(self, seconds: float) -> tuple[bool, bool]:
+        """Wait so long or until it rings; return whether it has, and False once it is to end."""
+        has_rung = self._event.wait(seconds)
         self._event.clear()
-        return not self._ended
+        return has_rung, not self._ended
+
+
+_SECONDS_OF_A_POINT = 1.0
+"""So often the sweeper has the history note how things stand."""
 
 
 def _sweep_regularly(
@@ -367,12 +377,18 @@ def _sweep_regularly(
     config: OptimizedCacheConfig,
 ) -> None:
     # Holds the manager only while it sweeps, so that one nobody uses any more can go.
-    while bell.wait(config.cleanup_interval_seconds):
+    interval = config.cleanup_interval_seconds
+    sweep_at = time.monotonic() + interval
+    while True:
+        has_rung, goes_on = bell.wait(min(interval, _SECONDS_OF_A_POINT))
         alive = manager()
-        if alive is None:
+        if alive is None or not goes_on:
             return
         try:
-            alive.sweep()
+            alive._observe()
+            if has_rung or time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + interval
+                alive.sweep()
         except Exception:
             log.exception("sweep failed; the next one is in %s s", config.cleanup_interval_seconds)
         del alive

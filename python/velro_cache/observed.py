@@ -1,14 +1,22 @@
 """What operators ask of a cache: the hottest names, the last minutes, one key.
 
-Nothing here returns a value that is cached, and nothing of it costs anything on a hit.
+Nothing here returns a value that is cached, and nothing of it costs anything on a hit but for one
+in 128, which is timed anyway.
 """
 
-from typing import Any
+import time
+from typing import Any, Final
 
-from velro_cache.hidden_ids import hidden_key, hidden_tag
+from velro_cache.hidden_ids import hidden_key, hidden_name, hidden_tag
 from velro_cache.loading import LoadingCache
 
 __all__ = ["ObservedCache"]
+
+_MOST_KEYS_OF_A_PAGE: Final = 1000
+
+_COUNTS: Final = ("hits", "misses", "loads", "evictions", "expirations", "invalidations")
+_LEVELS: Final = ("entries", "bytes", "samples")
+_TIMES: Final = ("p50_ns", "p99_ns")
 
 
 class ObservedCache(LoadingCache):
@@ -29,11 +37,15 @@ class ObservedCache(LoadingCache):
             ``estimated_hits`` (of these, answered from memory; rather too few) and
             ``error_bound`` (by so much the requests may be too many).
 
+        Raises:
+            ValueError: ``limit`` is negative.
+
         Consistency: estimates from one lookup in 128, of this process. The chance of sampling comes
         on top of ``error_bound``: about 11 times the root of the estimate.
         """
         name = hidden_key if hash_ids else _as_it_is
-        return [_hot("key", name(key), *rest) for key, *rest in self._top(False, limit)]
+        top = self._top(False, _not_negative("limit", limit))
+        return [_hot("key", name(key), *rest) for key, *rest in top]
 
     def get_top_tags(self, limit: int = 20, *, hash_ids: bool = False) -> list[dict[str, Any]]:
         """List the tags whose entries were asked for most in the last five to ten minutes.
@@ -50,14 +62,160 @@ class ObservedCache(LoadingCache):
             a tag whose name was not met lately is left out, and two that share a number (one of
             65,536) are counted as one.
 
+        Raises:
+            ValueError: ``limit`` is negative.
+
         Consistency: as for :meth:`get_top_keys`, from one lookup in 512.
         """
         name = hidden_tag if hash_ids else _as_it_is
-        return [_hot("tag", name(tag), *rest) for tag, *rest in self._top(True, limit)]
+        top = self._top(True, _not_negative("limit", limit))
+        return [_hot("tag", name(tag), *rest) for tag, *rest in top]
+
+    def get_history(self, seconds: int = 900) -> dict[str, list[Any]]:
+        """Tell how the last seconds were, one point for each.
+
+        The sweeper notes once a second how things stand, and so does this method. Without
+        ``start()`` there are points for those seconds alone in which it was called.
+
+        Args:
+            seconds: How far back, 1 to 900.
+
+        Returns:
+            Lists of one length, oldest first: ``timestamps`` (seconds since 1970), ``seconds`` (how
+            many seconds the counts are of: those since the point before), the counts ``hits``,
+            ``misses``, ``loads`` (loaders called), ``evictions``, ``expirations``,
+            ``invalidations``, the levels ``entries`` and ``bytes``, ``samples`` (lookups that were
+            timed) and their ``p50_ns`` and ``p99_ns``. A second in which nobody looked has None in
+            all lists but the first; the point after it is about that second, too. Percentiles are
+            None without samples.
+
+        Raises:
+            ValueError: ``seconds`` is out of range.
+
+        Cost: at most once a second, that of reading the counters.
+        """
+        if not 1 <= seconds <= 900:
+            raise ValueError(f"seconds must be 1 to 900, not {seconds!r:.80}")
+        now, points = self._history(seconds)
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("timestamps", "seconds", *_COUNTS, *_LEVELS, *_TIMES)
+        }
+        began_at = time.time() - now
+        expected = None
+        for point in points:
+            second = point["second"]
+            for missed in range(second if expected is None else expected, second):
+                _add(columns, began_at + missed, {})
+            _add(columns, began_at + second, _of_point(point))
+            expected = second + 1
+        return columns
+
+    def get_recent_invalidations(
+        self, limit: int = 100, *, hash_ids: bool = False
+    ) -> list[dict[str, Any]]:
+        """List what this process has invalidated lately.
+
+        Args:
+            limit: Most invalidations to return; the last 500 are kept.
+            hash_ids: Show digests in the place of ids; as for :meth:`get_top_keys`. Without it, the
+                names are those that callers gave: tags, keys, ids of users. ``actor`` and
+                ``reason`` are always shown as they were given.
+
+        Returns:
+            Dicts, newest first: ``timestamp`` (seconds since 1970), ``seconds_ago``, ``names`` (the
+            first five, each a dict with ``kind``: tag, user, generation, key, pattern or
+            everything, and ``name``), ``named`` (how many there were), ``dropped`` (live entries
+            that left before the call returned), ``unfinished`` (whether more may have left later),
+            ``actor`` and ``reason``.
+
+        Raises:
+            ValueError: ``limit`` is negative.
+
+        Consistency: of this process alone; what others have invalidated takes effect here all the
+        same. It is no audit log that survives the process.
+        """
+        name = hidden_name if hash_ids else _name_as_it_is
+        now = time.time()
+        return [
+            {
+                "timestamp": now - ago,
+                "seconds_ago": ago,
+                "names": [{"kind": kind, "name": name(kind, text)} for kind, text in names],
+                "named": named,
+                "dropped": dropped,
+                "unfinished": unfinished,
+                "actor": actor,
+                "reason": reason,
+            }
+            for names, named, dropped, unfinished, ago, actor, reason in (
+                self._recent_invalidations(_not_negative("limit", limit))
+            )
+        ]
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Tell what is known of a key, and never its value.
+
+        Args:
+            key: A whole key.
+
+        Returns:
+            ``held`` (whether there is an entry), ``valid`` (whether a lookup would be answered by
+            it now) and ``why_not``: None, or ``"expired"``, ``"invalidated"``, ``"lease"`` (no
+            news from the log) for an entry; for a key that is not held why it left last, or
+            ``"cold"`` if nobody remembers one. Of an entry, and None otherwise: ``age_seconds``,
+            ``seconds_left``, ``ttl_seconds`` (give or take ten milliseconds, and less by a tick of
+            the clock), ``tags`` (how many, those that follow from its key among them), ``bytes``,
+            ``permissive`` and ``priority``.
+
+        Raises:
+            InvalidKeyError, TypeError: It is no key.
+
+        Consistency: as of now; leaves no trace in the statistics.
+        """
+        return self._explain(key)
+
+    def keys_by_prefix(
+        self, prefix: str, limit: int = 100, *, after: int | None = None
+    ) -> dict[str, Any]:
+        """List keys page by page, and never values.
+
+        Args:
+            prefix: What the keys begin with; empty: all keys.
+            limit: Most keys of a page, 1 to 1,000.
+            after: ``after`` of the page before; None: the first page.
+
+        Returns:
+            ``keys``, in no particular order, and ``after`` for the next page, None on the last one.
+            A page looks at 16,384 entries at the most; so one may be short, or empty, and not be
+            the last.
+
+        Raises:
+            ValueError: ``limit`` or ``after`` is out of range.
+
+        Consistency: an entry that is there from the first page to the last is listed once. One that
+        is set or leaves meanwhile may be or not.
+        """
+        if not 1 <= limit <= _MOST_KEYS_OF_A_PAGE:
+            raise ValueError(f"limit must be 1 to {_MOST_KEYS_OF_A_PAGE}, not {limit!r:.80}")
+        mark = 0 if after is None else after
+        if not 0 <= mark < 1 << 64:
+            raise ValueError("after must be that of the page before")
+        keys, following = self._keys_by_prefix(prefix, limit, mark)
+        return {"keys": keys, "after": following}
 
 
 def _as_it_is(name: str) -> str:
     return name
+
+
+def _name_as_it_is(kind: str, name: str) -> str:
+    return name
+
+
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, not {value!r:.80}")
+    return value
 
 
 def _hot(kind: str, name: str, requests: int, hits: int, error: int) -> dict[str, Any]:
@@ -67,3 +225,16 @@ def _hot(kind: str, name: str, requests: int, hits: int, error: int) -> dict[str
         "estimated_hits": hits,
         "error_bound": error,
     }
+
+
+def _of_point(point: dict[str, Any]) -> dict[str, Any]:
+    levels = point["levels"]
+    figures = {"seconds": point["seconds"], **point["counts"], **levels}
+    if not levels["samples"]:
+        figures.update(dict.fromkeys(_TIMES))
+    return figures
+
+
+def _add(columns: dict[str, list[Any]], timestamp: float, figures: dict[str, Any]) -> None:
+    for name, column in columns.items():
+        column.append(round(timestamp) if name == "timestamps" else figures.get(name))

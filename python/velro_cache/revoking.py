@@ -25,6 +25,8 @@ class Revocation(RevocationCore):
     Args:
         cache: Where to invalidate.
         wait: What to wait for if the block succeeds.
+        reason: Why, for ``get_recent_invalidations``.
+        actor: Who asks for it.
 
     Raises:
         ValueError: There is no such ``wait``.
@@ -36,11 +38,15 @@ class Revocation(RevocationCore):
     _dropped: int
     _wait: Wait
 
-    def __new__(cls, cache: CacheCore, wait: Wait) -> Self:
+    def __new__(
+        cls, cache: CacheCore, wait: Wait, reason: str | None = None, actor: str | None = None
+    ) -> Self:
         """Build the compiled half."""
-        return super().__new__(cls, cache)
+        return super().__new__(cls, cache, reason, actor)
 
-    def __init__(self, cache: CacheCore, wait: Wait) -> None:
+    def __init__(
+        self, cache: CacheCore, wait: Wait, reason: str | None = None, actor: str | None = None
+    ) -> None:
         if wait not in _WAITS:
             raise ValueError(f"wait must be one of {', '.join(_WAITS)}, not {wait!r:.80}")
         self._cache = cache

@@ -28,9 +28,9 @@ def as_documented(
         ``sets``, ``latency_ns`` (percentiles of sampled lookups, measured inside the engine) and
         ``families`` (requests and hits by kind of key); ``fail_closed`` (valid permissive entries
         not served for want of news from the log), ``stale_served`` (served all the same, because
-        ``on_silence`` says so); ``miss_reasons`` (misses by cause); ``sharing`` (``state``: private, shared or lost; ``path``;
-        ``not_shared_because``) and ``log`` (None without one).
-        :meth:`OptimizedCacheManager.get_stats` adds ``l2``.
+        ``on_silence`` says so); ``miss_reasons`` (misses by cause); ``sharing``
+        (``state``: private, shared or lost; ``path``; ``not_shared_because``) and ``log``
+        (None without one). :meth:`OptimizedCacheManager.get_stats` adds ``l2``.
 
         A target counts as met while there is nothing to measure yet.
     """

@@ -358,8 +358,10 @@ impl<V, K: StoredKey> Shard<V, K> {
         } else {
             None
         };
+        let age = self.rows.set_at.get(id as usize)?.age(now);
         Some(Held {
-            age: self.rows.set_at.get(id as usize)?.age(now),
+            age,
+            ttl: (deadline + age).saturating_sub(now),
             left: deadline.saturating_sub(now),
             tags,
             bytes: row.weight,

@@ -2,8 +2,8 @@
 //!
 //! The lookups that decide the speed of a service are in [`super::hot`]; everything else here.
 
-use super::analytics::{self, HotName};
-use super::bus::{Named, Ticket};
+use super::analytics::{self, HotName, Invalidation, Page};
+use super::bus::Ticket;
 use super::clock::PyManualClock;
 use super::errors::ConfigError;
 use super::exit_guard::{DroppedGuarded, ExitGuard};
@@ -11,6 +11,7 @@ use super::inner::{About, Inner, Seconds, Settings};
 use super::int::{self, Side};
 use super::prepared::PreparedEntry;
 use super::raw::Raised;
+use super::spoken::{Said, Spoken};
 use super::{lookup, nested, text};
 use crate::engine::Basis;
 use crate::engine::clock::{Clock, Millis};
@@ -144,6 +145,8 @@ impl CacheCore {
     /// Args:
     ///     key: Name of the entry.
     ///     wait: What to wait for; see ``invalidate_by_tags``.
+    ///     reason: As for ``invalidate_by_tags``.
+    ///     actor: As for ``invalidate_by_tags``.
     ///
     /// Returns:
     ///     Whether there was one here that could still have been served.
@@ -152,12 +155,20 @@ impl CacheCore {
     ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency: as for ``invalidate_by_tags``.
-    #[pyo3(signature = (key, *, wait=None))]
-    fn delete(&self, py: Python<'_>, key: &Bound<'_, PyAny>, wait: Option<&str>) -> PyResult<bool> {
+    #[pyo3(signature = (key, *, wait=None, reason=None, actor=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
+    ) -> PyResult<bool> {
         self.inner.check_open()?;
         let wait = self.inner.bus.wait_for(wait)?;
         let bytes = text::key(key)?;
-        let (live, ticket) = self.inner.delete(py, &bytes, &Named::key(&bytes))?;
+        let spoken = Spoken::key(&bytes).because(reason, actor)?;
+        let (live, ticket) = self.inner.delete(py, &bytes, spoken)?;
         self.inner.bus.wait(py, ticket, wait)?;
         Ok(live)
     }
@@ -166,14 +177,22 @@ impl CacheCore {
     ///
     /// Args:
     ///     wait: What to wait for; see ``invalidate_by_tags``.
+    ///     reason: As for ``invalidate_by_tags``.
+    ///     actor: As for ``invalidate_by_tags``.
     ///
     /// Raises:
     ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency: as for ``invalidate_by_tags``; it covers everything.
-    #[pyo3(signature = (*, wait=None))]
-    fn clear(&self, py: Python<'_>, wait: Option<&str>) -> PyResult<()> {
-        self.invalidate(py, &Named::everything(), wait)?;
+    #[pyo3(signature = (*, wait=None, reason=None, actor=None))]
+    fn clear(
+        &self,
+        py: Python<'_>,
+        wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
+    ) -> PyResult<()> {
+        self.invalidate(py, Spoken::everything().because(reason, actor)?, wait)?;
         Ok(())
     }
 
@@ -267,6 +286,9 @@ impl CacheCore {
     ///         invalidation log has acknowledged it. ``"fleet"``: until every other host has applied
     ///         it, or no longer serves what it knew. None: as configured. Without a log there is
     ///         nothing to wait for.
+    ///     reason: Why, for ``get_recent_invalidations`` of this process; its first 256 bytes are
+    ///         kept.
+    ///     actor: Who asks for it; likewise.
     ///
     /// Returns:
     ///     How many live entries were dropped here before this returned. In a cache of more than
@@ -286,17 +308,19 @@ impl CacheCore {
     /// way will not be stored. Other hosts follow as soon as they hear of it, and serve nothing
     /// permissive after ``max_staleness_seconds`` without news.
     /// Cost: does not depend on how many entries there are, nor how many are covered.
-    #[pyo3(signature = (tags, *, wait=None))]
+    #[pyo3(signature = (tags, *, wait=None, reason=None, actor=None))]
     fn invalidate_by_tags(
         &self,
         py: Python<'_>,
         tags: &Bound<'_, PyAny>,
         wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
     ) -> PyResult<usize> {
         self.inner.check_open()?;
-        let mut named = Named::default();
-        text::for_each_tag(tags, &mut |tag| named.add_tag(tag))?;
-        self.invalidate(py, &named, wait)
+        let mut spoken = Spoken::default();
+        text::for_each_tag(tags, &mut |tag| spoken.add_tag(tag))?;
+        self.invalidate(py, spoken.because(reason, actor)?, wait)
     }
 
     /// Invalidate every entry whose key fits a wildcard, on every worker and host.
@@ -307,6 +331,8 @@ impl CacheCore {
     ///         escaped; ``escape_id`` gives the form to put into a pattern. One of more than
     ///         1,000 bytes with a wildcard before its end invalidates everything, everywhere.
     ///     wait: As for ``invalidate_by_tags``.
+    ///     reason: As for ``invalidate_by_tags``.
+    ///     actor: As for ``invalidate_by_tags``.
     ///
     /// Returns:
     ///     As for ``invalidate_by_tags``.
@@ -315,19 +341,21 @@ impl CacheCore {
     ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    #[pyo3(signature = (pattern, *, wait=None))]
+    #[pyo3(signature = (pattern, *, wait=None, reason=None, actor=None))]
     fn invalidate_by_pattern(
         &self,
         py: Python<'_>,
         pattern: &Bound<'_, PyString>,
         wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
     ) -> PyResult<usize> {
         self.inner.check_open()?;
         let pattern = text::utf8(pattern)?;
         text::check_key(&pattern)?;
-        let mut named = Named::default();
-        named.add_pattern(&pattern);
-        self.invalidate(py, &named, wait)
+        let mut spoken = Spoken::default();
+        spoken.add_pattern(&pattern);
+        self.invalidate(py, spoken.because(reason, actor)?, wait)
     }
 
     /// Invalidate everything that is about one user, on every worker and host.
@@ -335,6 +363,8 @@ impl CacheCore {
     /// Args:
     ///     user_id: A text, a UUID or an integer.
     ///     wait: As for ``invalidate_by_tags``.
+    ///     reason: As for ``invalidate_by_tags``.
+    ///     actor: As for ``invalidate_by_tags``.
     ///
     /// Returns:
     ///     As for ``invalidate_by_tags``: entries tagged ``user:{id}`` and those whose key names
@@ -344,14 +374,19 @@ impl CacheCore {
     ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    #[pyo3(signature = (user_id, *, wait=None))]
+    #[pyo3(signature = (user_id, *, wait=None, reason=None, actor=None))]
     fn invalidate_user_data(
         &self,
         py: Python<'_>,
         user_id: &Bound<'_, PyAny>,
         wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
     ) -> PyResult<usize> {
-        self.invalidate_id(py, "user", user_id, wait)
+        self.inner.check_open()?;
+        let mut spoken = Spoken::default();
+        spoken.add_user(user_id)?;
+        self.invalidate(py, spoken.because(reason, actor)?, wait)
     }
 
     /// Invalidate everything that is about one generation, on every worker and host.
@@ -359,6 +394,8 @@ impl CacheCore {
     /// Args:
     ///     generation_id: A text, a UUID or an integer.
     ///     wait: As for ``invalidate_by_tags``.
+    ///     reason: As for ``invalidate_by_tags``.
+    ///     actor: As for ``invalidate_by_tags``.
     ///
     /// Returns:
     ///     As for ``invalidate_by_tags``: entries tagged ``generation:{id}`` and those whose key
@@ -368,18 +405,24 @@ impl CacheCore {
     ///     InvalidationNotAcknowledged, SharedTableError: See ``invalidate_by_tags``.
     ///
     /// Consistency and cost: as for ``invalidate_by_tags``.
-    #[pyo3(signature = (generation_id, *, wait=None))]
+    #[pyo3(signature = (generation_id, *, wait=None, reason=None, actor=None))]
     fn invalidate_generation_data(
         &self,
         py: Python<'_>,
         generation_id: &Bound<'_, PyAny>,
         wait: Option<&str>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
     ) -> PyResult<usize> {
-        self.invalidate_id(py, "generation", generation_id, wait)
+        self.inner.check_open()?;
+        let mut spoken = Spoken::default();
+        spoken.add_generation(generation_id)?;
+        self.invalidate(py, spoken.because(reason, actor)?, wait)
     }
 
     /// Invalidate several things as one operation; returns what was dropped and a ticket.
-    #[pyo3(signature = (tags, keys, patterns, users, generations))]
+    #[pyo3(signature = (tags, keys, patterns, users, generations, *, reason=None, actor=None))]
+    #[allow(clippy::too_many_arguments, reason = "those of `revoking`")]
     fn _invalidate(
         &self,
         tags: &Bound<'_, PyAny>,
@@ -387,10 +430,12 @@ impl CacheCore {
         patterns: &Bound<'_, PyAny>,
         users: &Bound<'_, PyAny>,
         generations: &Bound<'_, PyAny>,
+        reason: Said<'_, '_>,
+        actor: Said<'_, '_>,
     ) -> PyResult<(usize, Ticket)> {
         self.inner.check_open()?;
-        let named = named(tags, keys, patterns, users, generations)?;
-        self.inner.invalidate(&named)
+        let spoken = spoken(tags, keys, patterns, users, generations)?;
+        self.inner.invalidate(spoken.because(reason, actor)?)
     }
 
     /// Find out whether ``_invalidate`` would understand its arguments, and whether they name
@@ -403,7 +448,7 @@ impl CacheCore {
         users: &Bound<'_, PyAny>,
         generations: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        Ok(!named(tags, keys, patterns, users, generations)?.names.is_empty())
+        Ok(!spoken(tags, keys, patterns, users, generations)?.named.names.is_empty())
     }
 
     /// Invalidate one call of a function: here by its own tag, elsewhere all calls of the function.
@@ -416,15 +461,14 @@ impl CacheCore {
         is_shared: bool,
     ) -> PyResult<usize> {
         self.inner.check_open()?;
-        let mut named = Named::default();
+        let (mut spoken, pattern) = (Spoken::default(), text::utf8(pattern)?);
         if is_shared && self.inner.bus.shares_values() {
             // Values that other hosts have stored do not bear the tag.
-            named.add_pattern(&text::utf8(pattern)?);
+            spoken.add_pattern(&pattern);
         } else {
-            named.add_local_tag(call_tag.as_bytes());
-            named.add_remote_pattern(&text::utf8(pattern)?);
+            spoken.add_call(call_tag.as_bytes(), &pattern);
         }
-        Ok(self.inner.invalidate(&named)?.0)
+        Ok(self.inner.invalidate(spoken)?.0)
     }
 
     /// Wait, without the GIL, until a ticket of ``_invalidate`` is where it is wanted.
@@ -522,6 +566,36 @@ impl CacheCore {
         analytics::top(py, &self.inner, of_tags, limit)
     }
 
+    /// Have the history note how things stand, unless it has for this second.
+    fn _observe(&self) {
+        self.inner.observe();
+    }
+
+    /// The clock of the history in seconds, and its points of the last so many.
+    fn _history<'py>(&self, py: Python<'py>, seconds: u64) -> PyResult<(f64, Bound<'py, PyAny>)> {
+        analytics::history(py, &self.inner, seconds)
+    }
+
+    /// The last invalidations, newest first.
+    fn _recent_invalidations(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Invalidation>> {
+        analytics::recent_invalidations(py, &self.inner, limit)
+    }
+
+    /// What is known of a key.
+    fn _explain<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        analytics::explain(key.py(), &self.inner, &text::key(key)?)
+    }
+
+    /// Some keys that begin with a prefix, and where to go on.
+    fn _keys_by_prefix(
+        &self,
+        prefix: &Bound<'_, PyString>,
+        limit: usize,
+        after: u64,
+    ) -> PyResult<Page> {
+        analytics::keys_by_prefix(prefix, &self.inner, limit, after)
+    }
+
     /// Counters and sizes as plain data.
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let stats = pythonize::pythonize(py, &self.inner.store.stats())?;
@@ -574,59 +648,47 @@ impl CacheCore {
 }
 
 impl CacheCore {
-    fn invalidate_id(
-        &self,
-        py: Python<'_>,
-        kind: &str,
-        id: &Bound<'_, PyAny>,
-        wait: Option<&str>,
-    ) -> PyResult<usize> {
-        self.inner.check_open()?;
-        let mut named = Named::default();
-        named.add_tag(&text::tag_of_id(kind, id)?);
-        self.invalidate(py, &named, wait)
-    }
-
-    fn invalidate(&self, py: Python<'_>, named: &Named, wait: Option<&str>) -> PyResult<usize> {
+    fn invalidate(&self, py: Python<'_>, spoken: Spoken, wait: Option<&str>) -> PyResult<usize> {
         self.inner.check_open()?;
         // Found out before anything is done.
         let wait = self.inner.bus.wait_for(wait)?;
-        if named.names.is_empty() {
+        if spoken.named.names.is_empty() {
             return Ok(0);
         }
-        let (live, ticket) = self.inner.invalidate(named)?;
+        let (live, ticket) = self.inner.invalidate(spoken)?;
         self.inner.bus.wait(py, ticket, wait)?;
         Ok(live)
     }
 }
 
 /// Names as callers give them.
-fn named(
+fn spoken(
     tags: &Bound<'_, PyAny>,
     keys: &Bound<'_, PyAny>,
     patterns: &Bound<'_, PyAny>,
     users: &Bound<'_, PyAny>,
     generations: &Bound<'_, PyAny>,
-) -> PyResult<Named> {
-    let mut named = Named::default();
-    text::for_each_tag(tags, &mut |tag| named.add_tag(tag))?;
-    for (ids, kind) in [(users, "user"), (generations, "generation")] {
-        for id in ids.try_iter()? {
-            named.add_tag(&text::tag_of_id(kind, &id?)?);
-        }
+) -> PyResult<Spoken> {
+    let mut spoken = Spoken::default();
+    text::for_each_tag(tags, &mut |tag| spoken.add_tag(tag))?;
+    for user in users.try_iter()? {
+        spoken.add_user(&user?)?;
+    }
+    for generation in generations.try_iter()? {
+        spoken.add_generation(&generation?)?;
     }
     refuse_bare_text(keys, "keys")?;
     for key in keys.try_iter()? {
-        named.add_key(&text::key(&key?)?);
+        spoken.add_key(&text::key(&key?)?);
     }
     refuse_bare_text(patterns, "patterns")?;
     for pattern in patterns.try_iter()? {
         let pattern = pattern?;
         let pattern = text::utf8(pattern.cast::<PyString>()?)?;
         text::check_key(&pattern)?;
-        named.add_pattern(&pattern);
+        spoken.add_pattern(&pattern);
     }
-    Ok(named)
+    Ok(spoken)
 }
 
 /// An integer as a caller gives it; one that is too large is as wrong as the largest.

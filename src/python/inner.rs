@@ -2,7 +2,7 @@
 //!
 //! Belongs to one Python object, to which decorated functions and loads under way refer.
 
-use super::bus::{Bus, LogSettings, Named, Ticket};
+use super::bus::{Bus, LogSettings, Ticket};
 use super::errors::{CacheStoppedError, ConfigError};
 use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::gil_lock::ShardLock;
@@ -13,7 +13,9 @@ use super::memo::{Hint, Memo};
 use super::nested::Refusals;
 use super::pair;
 use super::raw::Argument;
+use super::spoken::Spoken;
 use super::value::{self, CachedValue, Frozen, Storage};
+use crate::engine::analytics::journal::Record;
 use crate::engine::clock::{Clock, Millis, millis};
 use crate::engine::keys::Life;
 use crate::engine::{
@@ -460,7 +462,8 @@ impl Inner {
     ///
     /// # Errors
     /// Somebody may not hear of it; all that could be done is done.
-    pub(super) fn invalidate(&self, named: &Named) -> PyResult<(usize, Ticket)> {
+    pub(super) fn invalidate(&self, spoken: Spoken) -> PyResult<(usize, Ticket)> {
+        let Spoken { named, record } = spoken;
         // Attached anew, not passed down: every caller is attached already.
         Python::attach(|py| {
             let _guard = ExitGuard::hold();
@@ -468,7 +471,8 @@ impl Inner {
             let done = self
                 .store
                 .invalidate_telling(&named.names, |table, what| telling.tell(table, what));
-            let sent = telling.publish(named);
+            let sent = telling.publish(&named);
+            self.note(record, done.live, done.unfinished);
             let_go(py, done.departed);
             if done.unfinished {
                 self.call_for_sweep(py);
@@ -482,16 +486,29 @@ impl Inner {
         &self,
         py: Python<'_>,
         key: &[u8],
-        named: &Named,
+        spoken: Spoken,
     ) -> PyResult<(bool, Ticket)> {
+        let Spoken { named, record } = spoken;
         let _guard = ExitGuard::hold();
         let mut telling = self.bus.telling();
         let (live, removed) =
             self.store.delete_telling(key, |table, what| telling.tell(table, what));
-        let sent = telling.publish(named);
+        let sent = telling.publish(&named);
+        self.note(record, usize::from(live), false);
         drop(removed);
         pair::forget(py);
         Ok((live, sent.ticket()?))
+    }
+
+    /// Writes down what was invalidated.
+    fn note(&self, record: Record, dropped: usize, unfinished: bool) {
+        let at = self.store.clock().now();
+        self.store.journal().note(Record { at, dropped, unfinished, ..record });
+    }
+
+    /// Has the history note how things stand.
+    pub(super) fn observe(&self) {
+        self.store.observe(self.loads.begun());
     }
 
     /// Gives back the memory of what can never be served again, in small steps.

@@ -7,13 +7,15 @@
 use crate::sync::Mutex;
 use ahash::AHashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The loads of one cache that are under way.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     /// How many; lets `set` skip the rest while there are none.
     count: AtomicUsize,
+    /// Loaders that were called.
+    begun: AtomicU64,
     by_key: Mutex<AHashMap<Box<[u8]>, Vec<Flag>>>,
 }
 
@@ -21,6 +23,16 @@ pub(super) struct Loads {
 type Flag = Arc<AtomicBool>;
 
 impl Loads {
+    /// Takes note of a loader that is called.
+    pub(super) fn count_loader(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Loaders that were called so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// Takes note of a load that begins.
     pub(super) fn begin(self: &Arc<Self>, key: &[u8]) -> Ticket {
         let valid = Arc::new(AtomicBool::new(true));

@@ -9,7 +9,7 @@
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys; [`event`] — names for a log;
 //! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
-//! * [`revoking`] — what is invalidated at the end of a `with` block;
+//! * [`spoken`] — what a caller wants invalidated; [`revoking`] — what is invalidated at the end of a `with` block;
 //! * [`nested`] — what a loader looks up, its result rests on;
 //! * [`exit_guard`] — threads that the interpreter ends while they are inside; [`fork`] — forks;
 //! * [`log`] — invalidation logs, for tools and tests;
@@ -43,6 +43,7 @@ mod prepared;
 mod raw;
 mod revoking;
 mod sizes;
+mod spoken;
 mod text;
 mod typed;
 mod types;

@@ -81,6 +81,7 @@ impl PreparedEntry {
     /// Returns:
     ///     What :meth:`end_loading` is to be given, in the same context.
     fn begin_loading<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.inner().loads.count_loader();
         let (collector, token) = nested::enter(py, self.inner())?;
         let before = self.collector.lock().replace(collector);
         if let Some(before) = before {

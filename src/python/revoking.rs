@@ -7,11 +7,12 @@
 use super::cache::CacheCore;
 use super::errors::InvalidTagError;
 use super::exit_guard::{DroppedGuarded, ExitGuard};
+use super::spoken::Said;
 use super::text;
 use crate::sync::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use pyo3::{PyTraverseError, PyVisit, intern};
 
 /// Tags of one invalidation.
@@ -22,6 +23,7 @@ const TAGS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(super) struct RevocationCore {
     cache: DroppedGuarded<Py<CacheCore>>,
+    because: Because,
     state: Mutex<State>,
 }
 
@@ -41,6 +43,13 @@ enum Phase {
     Over,
 }
 
+/// Why, and who asks for it.
+#[derive(Debug)]
+struct Because {
+    reason: Option<String>,
+    actor: Option<String>,
+}
+
 /// Texts and ids, as they were given.
 #[derive(Debug, Default)]
 struct Names {
@@ -49,6 +58,19 @@ struct Names {
     patterns: Vec<Py<PyAny>>,
     users: Vec<Py<PyAny>>,
     generations: Vec<Py<PyAny>>,
+}
+
+impl Because {
+    /// As arguments; `None` where nothing was said.
+    fn said<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        if self.reason.is_none() && self.actor.is_none() {
+            return Ok(None);
+        }
+        let said = PyDict::new(py);
+        said.set_item(intern!(py, "reason"), self.reason.as_deref())?;
+        said.set_item(intern!(py, "actor"), self.actor.as_deref())?;
+        Ok(Some(said))
+    }
 }
 
 impl Names {
@@ -72,6 +94,7 @@ impl Names {
         py: Python<'py>,
         cache: &Py<CacheCore>,
         method: &Bound<'py, PyString>,
+        because: Option<&Bound<'py, PyDict>>,
         mut then: impl FnMut(PyResult<Bound<'py, PyAny>>) -> PyResult<()>,
     ) -> PyResult<()> {
         let list = |names: &[Py<PyAny>]| PyList::new(py, names);
@@ -79,11 +102,11 @@ impl Names {
         let others = [&self.keys, &self.patterns, &self.users, &self.generations];
         let [keys, patterns, users, generations] = others.map(|names| list(names));
         let all = (list(first)?, keys?, patterns?, users?, generations?);
-        then(cache.bind(py).call_method1(method, all))?;
+        then(cache.bind(py).call_method(method, all, because))?;
         for tags in rest.chunks(TAGS_AT_ONCE) {
             let nothing = PyList::empty(py);
             let more = (list(tags)?, &nothing, &nothing, &nothing, &nothing);
-            then(cache.bind(py).call_method1(method, more))?;
+            then(cache.bind(py).call_method(method, more, because))?;
         }
         Ok(())
     }
@@ -92,8 +115,11 @@ impl Names {
 #[pymethods]
 impl RevocationCore {
     #[new]
-    fn new(cache: Py<CacheCore>) -> Self {
-        Self { cache: DroppedGuarded::new(cache), state: Mutex::default() }
+    #[pyo3(signature = (cache, reason=None, actor=None))]
+    fn new(cache: Py<CacheCore>, reason: Said<'_, '_>, actor: Said<'_, '_>) -> Self {
+        let text = |said: Said<'_, '_>| said.map(|said| said.to_string_lossy().into_owned());
+        let because = Because { reason: text(reason), actor: text(actor) };
+        Self { cache: DroppedGuarded::new(cache), because, state: Mutex::default() }
     }
 
     /// Name what is to be invalidated, all of it or nothing. What is None was not given.
@@ -117,7 +143,7 @@ impl RevocationCore {
             users: one(user_id),
             generations: one(generation_id),
         };
-        names.hand_to(py, &self.cache, intern!(py, "_check_names"), |done| done.map(drop))?;
+        names.hand_to(py, &self.cache, intern!(py, "_check_names"), None, |done| done.map(drop))?;
         let was_told = [tags, user_id, generation_id, keys, patterns];
         let was_told = was_told.iter().any(|given| !given.is_none());
         let mut state = self.state.lock();
@@ -188,7 +214,10 @@ impl RevocationCore {
         let (mut dropped, mut ticket) = (0, 0);
         let mut failure = None;
         if !names.is_empty() {
-            let done = names.hand_to(py, &this.cache, intern!(py, "_invalidate"), |answer| {
+            // What was said about it matters less than that it is done.
+            let because = this.because.said(py).unwrap_or_default();
+            let method = intern!(py, "_invalidate");
+            let done = names.hand_to(py, &this.cache, method, because.as_ref(), |answer| {
                 match answer.and_then(|answer| answer.extract::<(usize, u64)>()) {
                     // What was published later is there later.
                     Ok((more, last)) => (dropped, ticket) = (dropped + more, last.max(ticket)),

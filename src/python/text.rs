@@ -159,7 +159,9 @@ pub(super) fn push_tag_slots(tags: &Bound<'_, PyAny>, out: &mut SlotList) -> PyR
 }
 
 /// The same for tags of an entry to be stored, whose names may be asked for later.
-#[inline]
+///
+/// Apart, so that an entry without tags does not pay for it.
+#[inline(never)]
 pub(super) fn push_named_slots(
     tags: &Bound<'_, PyAny>,
     names: &TagNames,

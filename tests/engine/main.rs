@@ -7,6 +7,7 @@ mod made_of_others;
 mod miss_reasons;
 mod model;
 mod policies;
+mod reports;
 mod shared_table;
 mod support;
 mod threads;

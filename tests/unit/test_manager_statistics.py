@@ -67,6 +67,8 @@ def test_a_new_cache_has_counted_nothing(cache: OptimizedCacheManager) -> None:
     counters -= {"sharing", "log", "l2"}
     assert not any(stats["nested_rejects"].values())
     counters -= {"nested_rejects"}
+    assert not any(stats["miss_reasons"].values())
+    counters -= {"miss_reasons"}
     assert {name: stats[name] for name in counters} == dict.fromkeys(counters, 0)
 
 
@@ -209,7 +211,8 @@ def test_times_are_sampled_and_ordered(cache: OptimizedCacheManager) -> None:
         cache.get("a")
     latency = cache.get_stats()["latency_ns"]
     assert set(latency) == {"samples", "mean_ns", "p50_ns", "p99_ns", "p999_ns", "max_ns"}
-    assert latency["samples"] == 10
+    # One in 128 on average, at random.
+    assert 1 <= latency["samples"] <= 60
     assert 0 < latency["p50_ns"] <= latency["p99_ns"] <= latency["p999_ns"] <= latency["max_ns"]
     mean_ms = latency["mean_ns"] / 1e6
     assert cache.get_stats()["average_access_time_ms"] == pytest.approx(mean_ms)

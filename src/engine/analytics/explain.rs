@@ -19,6 +19,8 @@ pub struct Held {
     pub age: Millis,
     /// Until it ends, in milliseconds; 0: it is over.
     pub left: Millis,
+    /// The life it was given, in milliseconds, give or take eight.
+    pub ttl: Millis,
     /// How many tags it has, those that its key implies among them.
     pub tags: usize,
     /// Bytes it counts for.
