@@ -439,9 +439,9 @@ impl<V, K: StoredKey> Shard<V, K> {
         table: &InvalidationTable,
         garbage: &mut Garbage<V, K>,
     ) -> RowId {
-        if !self.has_room_to_replace(id, new.weight) {
+        let Some(row) = self.rows.at(id) else { return id };
+        if !self.has_room_instead(row.weight, new.weight) {
             // Room is needed, for which this row must not be chosen.
-            let Some(row) = self.rows.at(id) else { return id };
             let hash = row.hash;
             let Some((key, value)) = self.remove(id, Leaving::Replaced) else { return id };
             garbage.push((None, value));
@@ -451,18 +451,17 @@ impl<V, K: StoredKey> Shard<V, K> {
         id
     }
 
-    /// Whether the row in a place may weigh so much without another one having to go.
+    /// Whether a row that weighs `before` may weigh so much without another one having to go.
     #[inline]
-    pub(super) fn has_room_to_replace(&self, id: RowId, weight: u32) -> bool {
-        let now = self.rows.at(id).map_or(0, |row| row.weight as usize);
-        self.bytes - now + weight as usize <= self.max_bytes
+    pub(super) fn has_room_instead(&self, before: u32, weight: u32) -> bool {
+        self.bytes - before as usize + weight as usize <= self.max_bytes
     }
 
     /// Puts another value under the key of the row in a place. Returns the one before.
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
         if let Some(set_at) = self.rows.set_at.get_mut(id as usize) {
-            *set_at = SetAt::new(new.now);
+            *set_at = new.set_at;
         }
         let (row, grounds) = self.rows.with_grounds(id)?;
         self.requests += 1;
@@ -484,7 +483,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         garbage: &mut Garbage<V, K>,
     ) -> RowId {
         self.requests += 1;
-        let (weight, set_at) = (new.weight as usize, SetAt::new(new.now));
+        let (weight, set_at) = (new.weight as usize, new.set_at);
         self.make_room(weight, now, table, garbage);
         let usage = self.policy.on_insert(hash, self.requests);
         let (row, grounds) = Row::new(key, new, hash, usage);
@@ -497,10 +496,11 @@ impl<V, K: StoredKey> Shard<V, K> {
         id
     }
 
-    /// The row in a place, if it has the key that `is_it` looks for.
+    /// The weight of the row in a place, if it has the key that `is_it` looks for.
     #[inline]
-    pub(super) fn is_at(&self, id: RowId, is_it: impl FnOnce(&K) -> bool) -> bool {
-        self.rows.at(id).is_some_and(|row| is_it(&row.key))
+    pub(super) fn weight_if(&self, id: RowId, is_it: impl FnOnce(&K) -> bool) -> Option<u32> {
+        let row = self.rows.at(id)?;
+        is_it(&row.key).then_some(row.weight)
     }
 
     /// Keeps the key of a row as another object with the same bytes. Returns the one not kept.

@@ -1,5 +1,6 @@
 //! All shards together: the engine's public face.
 
+use super::analytics::explain::SetAt;
 use super::analytics::history::History;
 use super::analytics::journal::Journal;
 use super::analytics::miss::MissReason;
@@ -405,12 +406,13 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         };
         // As in `insert_into`.
         let checked_at = self.table.now();
-        if !InvalidationTable::is_newest(entry.stamp, checked_at) || !shard.is_at(id, is_it) {
+        if !InvalidationTable::is_newest(entry.stamp, checked_at) {
             return Err(entry);
         }
+        let Some(before) = shard.weight_if(id, is_it) else { return Err(entry) };
         let weight = weigh::<V, K>(entry.key, entry.tag_slots, entry.value_bytes);
         let Ok(weight) = u32::try_from(weight) else { return Err(entry) };
-        if !shard.has_room_to_replace(id, weight) {
+        if !shard.has_room_instead(before, weight) {
             return Err(entry);
         }
         let now = self.clock.now();
@@ -421,7 +423,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             value: entry.value,
             weight,
             deadline: self.clock.deadline(now, entry.ttl),
-            now,
+            set_at: SetAt::new(now),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -480,7 +482,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 .clock
                 .deadline(now, entry.ttl)
                 .min(basis.map_or(Millis::MAX, |basis| basis.deadline)),
-            now,
+            set_at: SetAt::new(now),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
