@@ -162,10 +162,10 @@ class ObservedCache(LoadingCache):
             ``held`` (whether there is an entry), ``valid`` (whether a lookup would be answered by
             it now) and ``why_not``: None, or ``"expired"``, ``"invalidated"``, ``"lease"`` (no
             news from the log) for an entry; for a key that is not held why it left last, or
-            ``"cold"`` if nobody remembers one. Of an entry, and None otherwise: ``age_seconds``,
-            ``seconds_left``, ``ttl_seconds`` (give or take ten milliseconds, and less by a tick of
-            the clock), ``tags`` (how many, those that follow from its key among them), ``bytes``,
-            ``permissive`` and ``priority``.
+            ``"cold"`` if nobody remembers one. Of an entry, and None otherwise: ``age_seconds``
+            (since its key came in; setting it over does not count), ``seconds_left``, ``tags``
+            (how many, those that follow from its key among them), ``bytes``, ``permissive`` and
+            ``priority``.
 
         Raises:
             InvalidKeyError, TypeError: It is no key.

@@ -361,7 +361,6 @@ impl<V, K: StoredKey> Shard<V, K> {
         let age = self.rows.set_at.get(id as usize)?.age(now);
         Some(Held {
             age,
-            ttl: (deadline + age).saturating_sub(now),
             left: deadline.saturating_sub(now),
             tags,
             bytes: row.weight,
@@ -460,9 +459,6 @@ impl<V, K: StoredKey> Shard<V, K> {
     /// Puts another value under the key of the row in a place. Returns the one before.
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
-        if let Some(set_at) = self.rows.set_at.get_mut(id as usize) {
-            *set_at = new.set_at;
-        }
         let (row, grounds) = self.rows.with_grounds(id)?;
         self.requests += 1;
         self.bytes = self.bytes - row.weight as usize + new.weight as usize;

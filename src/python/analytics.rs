@@ -85,7 +85,6 @@ pub(super) fn explain<'py>(
     told.set_item("why_not", why_not.map(|why| why.name()))?;
     told.set_item("age_seconds", held.map(|held| in_seconds(held.age)))?;
     told.set_item("seconds_left", held.map(|held| in_seconds(held.left)))?;
-    told.set_item("ttl_seconds", held.map(|held| in_seconds(held.ttl)))?;
     told.set_item("tags", held.map(|held| held.tags))?;
     told.set_item("bytes", held.map(|held| held.bytes))?;
     told.set_item("permissive", held.map(|held| held.permissive))?;

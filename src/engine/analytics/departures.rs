@@ -6,7 +6,7 @@
 //! which remember uses, and evicted keys alone.
 //!
 //! Memory: none until something leaves; then at most eight bytes for each entry that the shard may
-//! hold, and 256 KiB at most. A key that was never there is taken for a departed one at most once
+//! hold, but 4 KiB at least and 256 KiB at most. A key that was never there is taken for a departed one at most once
 //! in 65,536 times.
 //!
 //! Cost: one line of memory per departure and per miss; nothing on a hit.
@@ -18,7 +18,8 @@ const REASON_BITS: u32 = 3;
 const REASON_MASK: u32 = (1 << REASON_BITS) - 1;
 
 /// What is left of a hash must fit beside the cause.
-const FEWEST_BUCKET_BITS: u32 = 4;
+/// A small cache remembers more than it holds.
+const FEWEST_BUCKET_BITS: u32 = 8;
 const MOST_BUCKET_BITS: u32 = 14;
 
 type Bucket = [u32; WAYS];
@@ -128,14 +129,15 @@ mod tests {
             // Few hashes in few buckets, and some that differ in their upper bits alone.
             let mut seen = Departures::of_capacity(1);
             let mut model = Model::default();
+            let spread = |n: u32| n % 16 | (n / 16) << FEWEST_BUCKET_BITS | high << 30;
             for (hash, cause) in departures {
-                let hash = hash | high << 30;
+                let hash = spread(hash);
                 seen.note(hash, CAUSES[cause]);
                 model.note(hash, CAUSES[cause], FEWEST_BUCKET_BITS);
                 prop_assert_eq!(seen.last(hash), CAUSES[cause]);
             }
             for hash in 0..250 {
-                let hash = hash | high << 30;
+                let hash = spread(hash);
                 prop_assert_eq!(seen.last(hash), model.last(hash, FEWEST_BUCKET_BITS));
             }
         }

@@ -15,12 +15,11 @@ pub enum Explanation {
 /// An entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// Since it was set, in milliseconds, give or take eight.
+    /// Since its key came in, in milliseconds, give or take eight. Setting a value over another one
+    /// does not count: it would have to write one word more each time.
     pub age: Millis,
     /// Until it ends, in milliseconds; 0: it is over.
     pub left: Millis,
-    /// The life it was given, in milliseconds, give or take eight.
-    pub ttl: Millis,
     /// How many tags it has, those that its key implies among them.
     pub tags: usize,
     /// Bytes it counts for.
@@ -33,8 +32,7 @@ pub struct Held {
     pub why_not: Option<MissReason>,
 }
 
-/// When entries were set: in steps of eight milliseconds, which start over after 397 days. No life is
-/// longer than one year.
+/// When keys came in: in steps of eight milliseconds, which start over after 397 days.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::engine) struct SetAt(u32);
 
