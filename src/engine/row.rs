@@ -92,7 +92,6 @@ pub(super) struct NewRow<'a, V> {
     pub(super) value: V,
     pub(super) weight: u32,
     pub(super) deadline: Millis,
-    pub(super) set_at: SetAt,
     pub(super) stamp: Stamp,
     pub(super) checked_at: Stamp,
     pub(super) priority: u8,

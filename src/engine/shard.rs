@@ -479,7 +479,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         garbage: &mut Garbage<V, K>,
     ) -> RowId {
         self.requests += 1;
-        let (weight, set_at) = (new.weight as usize, new.set_at);
+        let (weight, set_at) = (new.weight as usize, SetAt::new(now));
         self.make_room(weight, now, table, garbage);
         let usage = self.policy.on_insert(hash, self.requests);
         let (row, grounds) = Row::new(key, new, hash, usage);

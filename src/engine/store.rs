@@ -1,6 +1,5 @@
 //! All shards together: the engine's public face.
 
-use super::analytics::explain::SetAt;
 use super::analytics::history::History;
 use super::analytics::journal::Journal;
 use super::analytics::miss::MissReason;
@@ -415,15 +414,13 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         if !shard.has_room_instead(before, weight) {
             return Err(entry);
         }
-        let now = self.clock.now();
         let row = NewRow {
             key: entry.key,
             slots: entry.tag_slots,
             has_key_slots: false,
             value: entry.value,
             weight,
-            deadline: self.clock.deadline(now, entry.ttl),
-            set_at: SetAt::new(now),
+            deadline: self.clock.deadline(self.clock.now(), entry.ttl),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -482,7 +479,6 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 .clock
                 .deadline(now, entry.ttl)
                 .min(basis.map_or(Millis::MAX, |basis| basis.deadline)),
-            set_at: SetAt::new(now),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,

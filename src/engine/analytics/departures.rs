@@ -129,7 +129,7 @@ mod tests {
             // Few hashes in few buckets, and some that differ in their upper bits alone.
             let mut seen = Departures::of_capacity(1);
             let mut model = Model::default();
-            let spread = |n: u32| n % 16 | (n / 16) << FEWEST_BUCKET_BITS | high << 30;
+            let spread = |n: u32| (n % 16) | ((n / 16) << FEWEST_BUCKET_BITS) | (high << 30);
             for (hash, cause) in departures {
                 let hash = spread(hash);
                 seen.note(hash, CAUSES[cause]);
