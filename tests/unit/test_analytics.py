@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import MakeCache
 from velro_cache import OptimizedCacheManager, manager
 from velro_cache._engine import ManualClock
 from velro_cache.exceptions import InvalidKeyError
 
 LOOKUPS = 20_000
+MakeCache = Callable[..., OptimizedCacheManager]
 
 
 def test_every_miss_has_a_reason(make_cache: MakeCache) -> None:

@@ -9,7 +9,8 @@ use super::top::{Hot, Top, kept};
 use crate::engine::clock::Millis;
 use crate::engine::latency::{Latency, LatencySummary, SAMPLE_EVERY};
 use crate::invalidation::Slot;
-use crate::sync::Mutex;
+// Not one of a model checker's: no decision depends on what it guards.
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// Tags are counted for one sampled lookup in this many, because there are several of them.
