@@ -18,17 +18,25 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(STAMPS)/built $(STAMPS)/demo-packages ## Set up, and see the cache at work behind a FastAPI service
 	$(BIN)/python examples/demo.py $(ARGS)
+
+.PHONY: gateway
+gateway: $(STAMPS)/built $(STAMPS)/demo-packages ## See API keys and rate limits before two backends (DATABASE_URL, REDIS_URL)
+	$(BIN)/python examples/gateway/demo.py $(ARGS)
 
 .PHONY: test
 test: lint stubs test-rust test-interleavings test-protocol-model test-python ## Set up, and run all tests and checks
 
 .PHONY: dev
 dev: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Set up everything for development in .venv
+
+.PHONY: test-tools
+test-tools: ## Install a browser and promtool for the tests that use them, on Debian and as root
+	@bash scripts/get-test-tools.sh
 
 .PHONY: build
 build: $(STAMPS)/built ## Build the extension into the virtual environment
@@ -93,6 +101,19 @@ test-free-threaded: $(STAMPS)/free-threaded-built ## Test without a GIL; builds 
 bench-free-threaded: $(STAMPS)/free-threaded-built ## One thread and two without a GIL; writes docs/free-threaded.md
 	$(FREE_THREADED)/bin/python benches/python/free_threaded.py --write $(ARGS)
 
+# The oldest that is supported, the last one whose routes are a flat list, and the newest.
+FASTAPI_VERSIONS := 0.121 0.136 newest
+FASTAPI_VENV     := .venv-fastapi
+
+# Older versions warn about packages younger than they are; `make test` heeds all warnings.
+.PHONY: test-fastapi-versions
+test-fastapi-versions: $(FASTAPI_VERSIONS:%=$(STAMPS)/fastapi-%) ## Test with the FastAPIs that are supported (FASTAPI_VERSIONS=0.121)
+	@for version in $(FASTAPI_VERSIONS); do \
+	  python=$(FASTAPI_VENV)-$$version/bin/python; \
+	  $$python -c 'import fastapi, starlette; print("FastAPI", fastapi.__version__, "on Starlette", starlette.__version__)'; \
+	  $$python -m pytest tests/fastapi -W ignore::DeprecationWarning $(PYTEST_ARGS) || exit 1; \
+	done
+
 .PHONY: bench
 bench: $(STAMPS)/built $(STAMPS)/bench-packages ## Compare with other caches; writes docs/benchmarks.md (ARGS=--quick)
 	$(BIN)/python benches/python/run.py $(ARGS)
@@ -118,6 +139,27 @@ bench-invalidation: $(STAMPS)/built $(STAMPS)/test-packages ## What a revocation
 bench-http: $(STAMPS)/built $(STAMPS)/demo-packages $(STAMPS)/bench-packages ## What guards cost a request; writes docs/benchmarks-http.md
 	$(BIN)/python benches/python/http_guards.py --write $(ARGS)
 
+.PHONY: bench-api-keys
+bench-api-keys: $(STAMPS)/built $(STAMPS)/demo-packages $(STAMPS)/bench-packages ## What an API key costs a request (ARGS=--quick)
+	$(BIN)/python benches/python/api_keys.py $(ARGS)
+
+.PHONY: bench-prediction
+bench-prediction: $(STAMPS)/built $(STAMPS)/bench-packages ## What loading ahead is worth (ARGS="--traces DIR")
+	$(BIN)/python benches/python/prediction.py $(ARGS)
+
+.PHONY: bench-rate-limit
+bench-rate-limit: $(STAMPS)/built $(STAMPS)/test-packages ## What a check of a rate limit costs, beside others (ARGS=--quick)
+	$(BIN)/python benches/python/rate_limit.py $(ARGS)
+	cargo bench -p velro-cache-benches --bench rate_limit
+
+.PHONY: bench-dashboard
+bench-dashboard: $(STAMPS)/built $(STAMPS)/demo-packages ## What an open dashboard costs a service; writes docs/dashboard.md
+	$(BIN)/python benches/python/dashboard.py --write $(ARGS)
+
+.PHONY: screenshots
+screenshots: $(STAMPS)/built $(STAMPS)/test-packages $(STAMPS)/demo-packages ## Take the pictures of the pages, in Chromium
+	$(BIN)/python scripts/screenshots.py $(ARGS)
+
 .PHONY: bench-safety
 bench-safety: $(STAMPS)/built $(STAMPS)/bench-packages ## See who hangs or crashes; writes docs/safety.md
 	$(BIN)/python benches/python/safety.py $(ARGS)
@@ -133,7 +175,7 @@ wheel: $(STAMPS)/venv ## Build a wheel into dist/
 
 .PHONY: clean
 clean: ## Remove what was built, and the virtual environment
-	rm -rf target dist $(VENV) $(FREE_THREADED) $(STAMPS) python/velro_cache/_engine*.so
+	rm -rf target dist $(VENV) $(FREE_THREADED) $(FASTAPI_VENV)-* $(STAMPS) python/velro_cache/_engine*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/venv: pyproject.toml
@@ -165,6 +207,15 @@ $(STAMPS)/free-threaded-built: $(STAMPS)/free-threaded-venv $(SOURCES)
 # `--group` reads the dependency groups of pyproject.toml.
 $(STAMPS)/%-packages: $(STAMPS)/venv
 	$(BIN)/python -m pip install --quiet --group $*
+	@touch $@
+
+# The package is not built again: what .venv has of it points to this folder.
+$(STAMPS)/fastapi-%: $(STAMPS)/venv | $(STAMPS)/built
+	test -x $(FASTAPI_VENV)-$*/bin/python || $(BIN)/python -m venv $(FASTAPI_VENV)-$*
+	$(FASTAPI_VENV)-$*/bin/python -m pip install --quiet --upgrade pip
+	$(FASTAPI_VENV)-$*/bin/python -m pip install --quiet --upgrade --group test --group demo \
+	  $(if $(filter newest,$*),fastapi,'fastapi==$*.*')
+	cp -r $(VENV)/lib/python*/site-packages/velro_cache[.-]* $(FASTAPI_VENV)-$*/lib/python*/site-packages
 	@touch $@
 
 $(STAMPS)/bench-packages: $(STAMPS)/venv benches/python/requirements.txt

@@ -3,10 +3,11 @@
 //!
 //! Reading order: [`invalidation`] says when an entry is too old to be believed, [`engine`]
 //! stores entries and decides which one goes, [`log`] is how hosts tell each other what to
-//! invalidate, and the `python` module (feature `python`) hands all of it to Python. Dependencies
+//! invalidate, [`rate_limit`] counts how often somebody asks, and the `python` module (feature `python`) hands all of it to Python. Dependencies
 //! point in that direction only; without the feature this crate contains no Python at all, and
 //! plain `cargo check` proves it.
 
+pub mod api_keys;
 pub mod engine;
 mod fork_gate;
 pub mod invalidation;
@@ -15,5 +16,6 @@ pub mod log;
 mod ofd_locks;
 #[cfg(feature = "python")]
 mod python;
+pub mod rate_limit;
 mod suspension;
 mod sync;

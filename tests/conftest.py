@@ -31,7 +31,10 @@ settings.register_profile("slow", max_examples=3000, **_patient)
 settings.load_profile(os.environ.get("VELRO_HYPOTHESIS_PROFILE", "fast"))
 
 # Nothing that runs besides these tests shares a table with them.
-_tables = tempfile.TemporaryDirectory(prefix="velro-cache-tests-", dir=_in_memory())
+# A process that a test left behind may still write while the folder goes.
+_tables = tempfile.TemporaryDirectory(
+    prefix="velro-cache-tests-", dir=_in_memory(), ignore_cleanup_errors=True
+)
 os.environ["VELRO_CACHE_SHARED_MEMORY_DIRECTORY"] = _tables.name
 
 MakeCache = Callable[..., OptimizedCacheManager]

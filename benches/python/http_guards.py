@@ -1,4 +1,4 @@
-"""What guards cost a request, in one process, without a network.
+"""What guards cost a request: in one process, without a network, and over a real server.
 
     python benches/python/http_guards.py [--write] [--quick]
 
@@ -8,7 +8,8 @@ compared with the same route without a guard. Every answer is checked, within th
 and the body of what was let through.
 
 Below that, the pieces by themselves: a verified token, a cached decision, a decorated function;
-beside them the caches that FastAPI services use, and what it costs to verify the token.
+beside them the caches that FastAPI services use, and what it costs to verify the token. At last the
+same routes over TCP (:mod:`http_load`): requests in a second, and a slow source.
 ``--write`` writes docs/benchmarks-http.md.
 """
 
@@ -20,26 +21,40 @@ import importlib.metadata
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+import http_load_report
 import machine
 from harness import Lane, Runner, Timing, race
-from report import duration, multiple, table
-from velro_cache import (
-    AuthorizationResult,
-    GenerationPermissions,
-    OptimizedCacheConfig,
-    OptimizedCacheManager,
-    cached_authorization,
+from http_applications import (
+    DOOR,
+    GUARD,
+    GUARDED_ROUTE,
+    NO_OP,
+    NOBODY,
+    ROUTE,
+    TOKEN,
+    USER,
+    NoOp,
+    Service,
+    application,
+    authorize,
+    cache,
+    generation_of,
+    included,
+    verify,
+    with_guard,
+    with_state,
 )
+from report import duration, multiple, table
+from velro_cache import cached_authorization
 from velro_cache.fastapi import (
-    Identity,
+    AuthorizeGeneration,
     IdentityDep,
     OptimizedAuthMiddleware,
     ReadableGeneration,
@@ -48,7 +63,6 @@ from velro_cache.fastapi import (
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GENERATION: Final = str(uuid4())
-USER: Final = str(uuid4())
 BODY: Final = b'{"id":"%s"}' % GENERATION.encode()
 SECRET: Final = "a secret of thirty-two bytes, or more"  # noqa: S105 (of this run)
 REQUESTS_OF_A_LAP: Final = 40
@@ -56,107 +70,6 @@ HITS_OF_A_LAP: Final = 1000
 """Short laps: others on the machine spare some of them, and those are the fastest."""
 
 Call = Callable[[], Awaitable[Any]]
-
-
-class Service:
-    """Grants everything, for an hour; its answers are what is cached."""
-
-    async def validate_generation_media_access(
-        self, generation_id: Any, user_id: Any, auth_token: str, **_more: Any
-    ) -> GenerationPermissions:
-        """Grant it, unless the user is nobody."""
-        if user_id == "nobody":
-            return GenerationPermissions.denied(generation_id, user_id)
-        end = datetime.now(UTC) + timedelta(hours=1)
-        return GenerationPermissions(
-            generation_id, user_id, granted=True, can_view=True, expires_at=end
-        )
-
-    async def validate_project_access(self, *_asked: Any) -> AuthorizationResult:
-        """Grant it."""
-        return AuthorizationResult(True)
-
-
-async def verify(token: str) -> Identity | None:
-    """Verify a token of this run, in no time."""
-    if not token.startswith("ey"):
-        return None
-    user_id = "nobody" if token.endswith("-nobody") else USER
-    return Identity(user_id, expires_at=datetime.now(UTC) + timedelta(hours=1))
-
-
-TOKEN: Final = "ey" + "x" * 300 + "." + "y" * 43
-NOBODY: Final = TOKEN + "-nobody"
-
-
-def cache() -> OptimizedCacheManager:
-    """Make a cache as a service has it: sharing its table with other workers."""
-    return OptimizedCacheManager(OptimizedCacheConfig(name="bench-http"))
-
-
-def application() -> FastAPI:
-    """Make an application with one route, not guarded."""
-    app = FastAPI()
-
-    @app.get("/generations/{generation_id}")
-    async def read(generation_id: str) -> dict[str, str]:
-        return {"id": generation_id}
-
-    return app
-
-
-def with_guard(annotation: Any) -> FastAPI:
-    """Make the same application with one more parameter of the route."""
-    app = FastAPI()
-
-    async def read(generation_id: str, guard: Any) -> dict[str, str]:
-        return {"id": generation_id}
-
-    read.__annotations__["guard"] = annotation
-    app.get("/generations/{generation_id}")(read)
-    return app
-
-
-def with_state(app: Any, auth: OptimizedAuthMiddleware | None = None) -> Any:
-    """What a server adds to a scope: the state of the lifespan."""
-    state = {} if auth is None else {"velro_auth": auth, **_parts(auth)}
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        scope["state"] = state.copy()
-        await app(scope, receive, send)
-
-    return serve
-
-
-def _parts(auth: OptimizedAuthMiddleware) -> dict[str, Any]:
-    return {
-        "velro_cache": auth._cache_manager,
-        "velro_authorization": auth._authorization,
-        "velro_tokens": auth._authenticate,
-    }
-
-
-class NoOp:
-    """The least a middleware can be."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Hand the request on."""
-        if scope["type"] == "http":
-            scope["state"]["nothing"] = None
-        await self.app(scope, receive, send)
-
-
-async def authorize(
-    auth: OptimizedAuthMiddleware, scope: Any, identity: Identity, token: str
-) -> bool:
-    """Check the generation in the path, through the cache."""
-    decision = await auth.check_generation_access_cached(
-        scope["path"].rpartition("/")[2], identity.user_id, token
-    )
-    return decision.granted
 
 
 def request(app: Any, token: str | None, expected: int) -> Call:
@@ -205,10 +118,12 @@ def requests() -> dict[str, Call]:
         authorization=Service(), cache_manager=cache(), authenticate=VerifiedTokens(verify)
     )
     options = {"authorization": Service(), "cache_manager": cache(), "authenticate": verify}
-    plain, no_op, door, door_checks = (application() for _ in range(4))
+    plain, no_op, door, door_checks, door_calls = (application() for _ in range(5))
     no_op.add_middleware(NoOp)
     door.add_middleware(OptimizedAuthMiddleware, **options)
-    door_checks.add_middleware(OptimizedAuthMiddleware, authorize=authorize, **options)
+    of_path = AuthorizeGeneration(generation_of)
+    door_checks.add_middleware(OptimizedAuthMiddleware, authorize=of_path, **options)
+    door_calls.add_middleware(OptimizedAuthMiddleware, authorize=authorize, **options)
     identity = with_state(with_guard(IdentityDep), auth)
     guarded = with_state(with_guard(ReadableGeneration), auth)
     behind = with_guard(ReadableGeneration)
@@ -233,12 +148,15 @@ def requests() -> dict[str, Call]:
         return await call_next(request)
 
     return {
-        "route without a guard": request(with_state(plain), TOKEN, 200),
-        "ASGI middleware that does nothing": request(with_state(no_op), TOKEN, 200),
+        ROUTE: request(with_state(plain), TOKEN, 200),
+        NO_OP: request(with_state(no_op), TOKEN, 200),
         "`OptimizedAuthMiddleware`, token": request(with_state(door), TOKEN, 200),
-        "`OptimizedAuthMiddleware`, token and decision": request(
-            with_state(door_checks), TOKEN, 200
+        DOOR: request(with_state(door_checks), TOKEN, 200),
+        "`OptimizedAuthMiddleware`, token and a function that asks": request(
+            with_state(door_calls), TOKEN, 200
         ),
+        "included route without a guard": request(with_state(included()), TOKEN, 200),
+        GUARDED_ROUTE: request(with_state(included(ReadableGeneration), auth), TOKEN, 200),
         "`Depends` that does nothing": request(
             with_state(with_guard(_annotated(nothing))), TOKEN, 200
         ),
@@ -246,7 +164,7 @@ def requests() -> dict[str, Call]:
             with_state(with_guard(_annotated(chain))), TOKEN, 200
         ),
         "`IdentityDep`: token": request(identity, TOKEN, 200),
-        "`ReadableGeneration`: token and decision": request(guarded, TOKEN, 200),
+        GUARD: request(guarded, TOKEN, 200),
         "`ReadableGeneration` behind the middleware": request(with_state(behind), TOKEN, 200),
         '`@app.middleware("http")` that sets an attribute': request(
             with_state(http_middleware), TOKEN, 200
@@ -374,13 +292,16 @@ Goal = tuple[str, float, str]
 def goals(whole: dict[str, Timing], parts: dict[str, Timing]) -> list[Goal]:
     """The promises: a name, the figure, and what it may be at most."""
     best = {name: timing.best / 1000 for name, timing in (whole | parts).items()}
-    bare, no_op = best["route without a guard"], best["ASGI middleware that does nothing"]
-    door = best["`OptimizedAuthMiddleware`, token and decision"]
-    guard = best["`ReadableGeneration`: token and decision"]
+    bare, no_op = best[ROUTE], best[NO_OP]
+    door = best[DOOR]
+    guard = best[GUARD]
+    route = best[GUARDED_ROUTE]
+    in_router = best["included route without a guard"]
     nobody = best["refused by the middleware, 401"]
     return [
         ("middleware, token and decision, beyond the route: microseconds", door - bare, "3"),
         ("middleware, token and decision: times its no-op", door / no_op, "1.08"),
+        ("`GuardedRoute`, beyond the included route: microseconds", route - in_router, "5"),
         ("guard with its one seam, beyond the route: microseconds", guard - bare, "22"),
         ("refusal by the middleware: microseconds", nobody, "8"),
         ("verified token: microseconds", best["`VerifiedTokens.identify`"], "1"),
@@ -388,9 +309,14 @@ def goals(whole: dict[str, Timing], parts: dict[str, Timing]) -> list[Goal]:
     ]
 
 
-def page(whole: dict[str, Timing], parts: dict[str, Timing], about: machine.Machine) -> str:
+def page(
+    whole: dict[str, Timing],
+    parts: dict[str, Timing],
+    load: http_load_report.Load,
+    about: machine.Machine,
+) -> str:
     """The report."""
-    bare = whole["route without a guard"].best
+    bare = whole[ROUTE].best
     requests_table = table(
         ["A request", "best", "median", "beyond the route", "times the route"],
         [
@@ -409,17 +335,18 @@ def page(whole: dict[str, Timing], parts: dict[str, Timing], about: machine.Mach
         [[name, duration(one.best), duration(one.median)] for name, one in parts.items()],
     )
     goals_table = table(
-        ["Goal", "measured", "at most", "met"],
+        ["Goal", "measured", "bound", "met"],
         [
-            [name, f"{figure:.2f}", bound, "yes" if figure <= float(bound) else "no"]
+            [name, f"{figure:.2f}", f"at most {bound}", "yes" if figure <= float(bound) else "no"]
             for name, figure, bound in goals(whole, parts)
-        ],
+        ]
+        + http_load_report.goals(load),
     )
     return "\n\n".join(
         [
             "# What guards cost a request",
-            "**TL;DR** The two tables below: whole requests, and the pieces. Compare within a"
-            " table; the goals are at the end, met or not.",
+            "**TL;DR** The tables below: whole requests, the pieces, and requests over a real"
+            " server. Compare within a table; the goals are at the end, met or not.",
             f"Made by `{about.command}` on {about.date}, commit {about.commit}:"
             f" {about.processor}, {about.cores} cores, {about.system}, {about.python}, FastAPI"
             f" {_version('fastapi')}, load average {about.load_average:.1f} at the end.",
@@ -430,6 +357,7 @@ def page(whole: dict[str, Timing], parts: dict[str, Timing], about: machine.Mach
             requests_table,
             "## Pieces",
             parts_table,
+            *http_load_report.sections(load),
             "## Goals",
             goals_table,
         ]
@@ -449,7 +377,9 @@ def main() -> None:
         parts = measure(runner, pieces(), HITS_OF_A_LAP, rounds)
     finally:
         runner.close()
-    text = page(whole, parts, machine.describe(ROOT, "make bench-http"))
+    load = http_load_report.measure(quick=options.quick)
+    command = "make bench-http" + (" ARGS=--quick" if options.quick else "")
+    text = page(whole, parts, load, machine.describe(ROOT, command))
     print(text)
     if options.write:
         (ROOT / "docs" / "benchmarks-http.md").write_text(text + "\n", encoding="utf-8")

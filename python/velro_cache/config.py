@@ -51,9 +51,17 @@ _NUMBERS: Mapping[str, _Range] = {
     "max_staleness_seconds": _Range(0.1, 3600, integer=False),
     "log_timeout_seconds": _Range(0.05, 60, integer=False),
     "refill_limit": _Range(1, 100_000),
+    "adaptive_ttl_min_seconds": _Range(0.01, 31_536_000, integer=False),
+    "reload_concurrency": _Range(1, 100_000),
     "l2_timeout_seconds": _Range(0.001, 60, integer=False),
 }
-_FLAGS = ("compression_enabled", "warming_enabled", "preload_auth_data", "l2_single_flight")
+_FLAGS = (
+    "compression_enabled",
+    "warming_enabled",
+    "preload_auth_data",
+    "l2_single_flight",
+    "adaptive_ttl",
+)
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "isolation": ("copy", "shared"),
     "on_silence": ("reload", "serve_stale"),
@@ -67,9 +75,13 @@ _ADDRESSES: Mapping[str, tuple[str, ...]] = {
 _SECRETS = ("l2_signing_key", "l2_encryption_key")
 _LEAST_SECRET_CHARACTERS = 32
 # Variables with the prefix that are about something else: what settings are laid over, and the
-# credential of the command line.
-_NO_SETTINGS = ("PRESET", "ADMIN_TOKEN")
-_OPTIONAL = ("load_timeout_seconds", "shared_memory_directory", *_ADDRESSES, *_SECRETS)
+# credential, the database and the pepper of the command line.
+_NO_SETTINGS = ("PRESET", "ADMIN_TOKEN", "DATABASE_URL", "PEPPER")
+_OPTIONAL_SECONDS: Mapping[str, _Range] = {
+    "load_timeout_seconds": _Range(0.001, 86_400, integer=False),
+    "adaptive_ttl_max_seconds": _Range(0.01, 31_536_000, integer=False),
+}
+_OPTIONAL = (*_OPTIONAL_SECONDS, "shared_memory_directory", *_ADDRESSES, *_SECRETS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +136,13 @@ class OptimizedCacheConfig:
             results are served and counted, outside of what is promised.
         refill_limit: Loads at once while there is no news from the log, so that the database is
             not run over.
+        reload_concurrency: Loads at once that run beside an answer, before or after the end of a
+            value; and as many again in threads, for callers with a time limit (1 to 100,000).
+        adaptive_ttl: Whether lives are chosen by how often values change and are asked for, where
+            a caller's ``Freshness`` does not say otherwise. See :mod:`velro_cache.freshness`.
+        adaptive_ttl_min_seconds: What is chosen is no shorter, unless less was asked for.
+        adaptive_ttl_max_seconds: What is chosen is no longer; at most ``max_ttl_seconds``, which is
+            what None means.
         redis_url: Address of a Redis in which hosts share values (L2). None: no such sharing.
             Without ``invalidation_log`` it serves as the log as well.
         l2_timeout_seconds: Longest wait for one answer of L2; a request never fails for it.
@@ -169,6 +188,10 @@ class OptimizedCacheConfig:
     max_staleness_seconds: float = 1.0
     on_silence: Literal["reload", "serve_stale"] = "reload"
     refill_limit: int = 32
+    reload_concurrency: int = 16
+    adaptive_ttl: bool = False
+    adaptive_ttl_min_seconds: float = 5.0
+    adaptive_ttl_max_seconds: float | None = None
     redis_url: str | None = field(default=None, repr=False)
     l2_timeout_seconds: float = 0.1
     l2_single_flight: bool = False
@@ -179,9 +202,9 @@ class OptimizedCacheConfig:
         """Check every field; see the class for the ranges."""
         for field_name, bounds in _NUMBERS.items():
             _check_number(field_name, getattr(self, field_name), bounds)
-        if self.load_timeout_seconds is not None:
-            bounds = _Range(0.001, 86_400, integer=False)
-            _check_number("load_timeout_seconds", self.load_timeout_seconds, bounds)
+        for field_name, bounds in _OPTIONAL_SECONDS.items():
+            if getattr(self, field_name) is not None:
+                _check_number(field_name, getattr(self, field_name), bounds)
         for field_name in _FLAGS:
             if not isinstance(getattr(self, field_name), bool):
                 raise ConfigError(
@@ -224,6 +247,18 @@ class OptimizedCacheConfig:
                 f" max_ttl_seconds ({self.max_ttl_seconds})"
             )
 
+        least, most = self.adaptive_ttl_bounds
+        if most > self.max_ttl_seconds:
+            raise ConfigError(
+                f"adaptive_ttl_max_seconds ({most}) must not exceed max_ttl_seconds"
+                f" ({self.max_ttl_seconds})"
+            )
+        # Those who use none of it may have the shortest of lives.
+        if least > most and (self.adaptive_ttl or self.adaptive_ttl_max_seconds is not None):
+            raise ConfigError(
+                f"adaptive_ttl_min_seconds ({least}) must not exceed the longest life that may be"
+                f" chosen ({most})"
+            )
         waits_for_all = self.invalidation_wait == "fleet" and self.log_address is not None
         if waits_for_all and self.max_staleness_seconds >= self.log_timeout_seconds:
             raise ConfigError(
@@ -231,6 +266,12 @@ class OptimizedCacheConfig:
                 f" ({self.log_timeout_seconds}) must exceed max_staleness_seconds"
                 f" ({self.max_staleness_seconds}): a host that hangs is waited for that long"
             )
+
+    @property
+    def adaptive_ttl_bounds(self) -> tuple[float, float]:
+        """The shortest and the longest life that may be chosen, in seconds."""
+        most = self.adaptive_ttl_max_seconds
+        return self.adaptive_ttl_min_seconds, self.max_ttl_seconds if most is None else most
 
     @property
     def log_address(self) -> str | None:
@@ -300,7 +341,8 @@ class OptimizedCacheConfig:
             The defaults, or the preset named by ``<prefix>PRESET`` (``development`` or
             ``production``), with every variable that is set laid over them. Booleans are
             ``true``/``false``, ``1``/``0``, ``yes``/``no`` or ``on``/``off``; ``none`` stands
-            for None. ``<prefix>ADMIN_TOKEN`` is the credential of the command line, and no setting.
+            for None. ``<prefix>ADMIN_TOKEN``, ``<prefix>DATABASE_URL`` and ``<prefix>PEPPER`` are
+            for the command line, and no settings.
 
         Raises:
             ConfigError: A value cannot be read or is out of range, or a variable with this
@@ -406,7 +448,7 @@ def _parse(variable: str, field_name: str, text: str) -> object:
         known = {"true": True, "1": True, "yes": True, "on": True}
         known |= {"false": False, "0": False, "no": False, "off": False}
         return known.get(lowered, lowered)
-    if field_name in _NUMBERS or field_name == "load_timeout_seconds":
+    if field_name in _NUMBERS or field_name in _OPTIONAL_SECONDS:
         try:
             if field_name in _NUMBERS and _NUMBERS[field_name].integer:
                 return int(cleaned)

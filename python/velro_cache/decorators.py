@@ -22,6 +22,7 @@ from uuid import UUID
 from velro_cache._engine import CachedCalls, CachedFunction, call_directly
 from velro_cache.exceptions import ConfigError, InvalidTagError
 from velro_cache.fork_safety import ForkSafeLock
+from velro_cache.freshness.policy import Freshness
 from velro_cache.l2.shared_call import SharedFunction
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
@@ -125,6 +126,7 @@ def cached_authorization(
     cache: OptimizedCacheManager | None = None,
     permissive: bool | Callable[[Any], bool] = True,
     l2_name: str | None = None,
+    freshness: Freshness | None = None,
 ) -> _Decorator:
     """Cache the results of a function, sync or async, method or not.
 
@@ -149,6 +151,9 @@ def cached_authorization(
             the same version wherever it is used: change it together with what the function
             returns. Needs ``l2_encryption_key`` or ``l2_signing_key``, and for a method ``key``.
             None: results stay in this process.
+        freshness: What is done when a result is near its end, or past it, or the function takes
+            long; see :class:`~velro_cache.freshness.Freshness`. ``refresh_ahead`` is for coroutine
+            functions alone: a hit of others runs nothing that could begin a load. None: nothing.
 
     Returns:
         A decorator. What it returns can be called like the function, and has ``cache_info()``,
@@ -156,9 +161,10 @@ def cached_authorization(
 
     Raises:
         ConfigError: ``ttl_seconds`` is not above 0, ``permissive`` neither a bool nor a function,
-            or ``l2_name`` is no name, one of another function, or one of something that depends
-            on an object of this process. Also, at the first call at the latest: ``l2_name``
-            without a key of L2.
+            ``freshness`` asks for old values of what allows something, or for ``refresh_ahead`` of
+            a plain function, or ``l2_name`` is no name, one of another function, or one of
+            something that depends on an object of this process. Also, at the first call at the
+            latest: ``l2_name`` without a key of L2.
         InvalidTagError: A template names no parameter, or ``tags`` is a bare string.
         UncacheableArgumentError: At the call: an argument has no safe key. The function is not
             called then.
@@ -180,6 +186,11 @@ def cached_authorization(
         raise ConfigError(f"permissive must be True, False or a function of the result, not {kind}")
     if isinstance(tags, str):
         raise InvalidTagError("tags must be a list, tuple or set of templates, not one text")
+    if freshness is not None:
+        if not isinstance(freshness, Freshness):
+            kind = type(freshness).__name__
+            raise ConfigError(f"freshness must be a Freshness or None, not {kind}")
+        freshness.check_permissive(permissive)
     templates = tuple(tags)
 
     def decorate(function: Callable[P, R], /) -> Cached[P, R]:
@@ -188,10 +199,11 @@ def cached_authorization(
             raise ConfigError(f"write @{kind} above @cached_authorization, not below it")
         if not callable(function):
             raise TypeError(f"cannot decorate a {type(function).__name__}: it cannot be called")
-        shape = _Shape(function, templates, key, cache, permissive, l2_name)
-        build: Callable[[Any, _Shape, float], Any] = (
-            _asynchronous if _is_coroutine_function(function) else _synchronous
-        )
+        shape = _Shape(function, templates, key, cache, permissive, l2_name, freshness)
+        is_async = _is_coroutine_function(function)
+        if not is_async and freshness is not None and freshness.refresh_ahead is not None:
+            raise ConfigError("refresh_ahead is for coroutine functions")
+        build: Callable[[Any, _Shape, float], Any] = _asynchronous if is_async else _synchronous
         return cast("Cached[P, R]", build(function, shape, life))
 
     return decorate
@@ -219,8 +231,10 @@ class _Shape:
         cache: OptimizedCacheManager | None,
         permissive: bool | Callable[[Any], bool],
         l2_name: str | None,
+        freshness: Freshness | None,
     ) -> None:
         self.function = function
+        self.freshness = freshness
         self.permissive = permissive
         # Its own, not that of what it wraps: a wrapper may add or drop arguments, and what is
         # called here is the wrapper.
@@ -330,7 +344,7 @@ def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
     def load(args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         about = shape.about(args, kwargs)
         work = functools.partial(function, *args, **kwargs)
-        loaded = about.manager.load_missing(
+        return about.manager.load_missing(
             about.key,
             work,
             ttl=ttl,
@@ -338,8 +352,8 @@ def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
             permissive=shape.permissive,
             l2_key=about.l2_key,
             private_tags=about.private_tags,
+            freshness=shape.freshness,
         )
-        return cast("R", loaded)
 
     cached = _CachedFunction(shape.calls, load)
     functools.update_wrapper(cast("Any", cached), function)
@@ -349,6 +363,25 @@ def _synchronous(function: Callable[..., R], shape: _Shape, ttl: float) -> Any:
 def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: float) -> Any:
     probe = shape.calls.probe
     miss = _MISS
+    asked = shape.freshness
+    ahead = asked if asked is not None and asked.refresh_ahead is not None else None
+
+    def load_ahead(args: tuple[Any, ...], kwargs: dict[str, Any], freshness: Freshness) -> None:
+        manager = shape.manager()
+        # Cheap enough to be asked on every hit; what follows is for one in a life.
+        if not manager._is_due(shape.describe(args, kwargs)[0], freshness):
+            return
+        about = shape.about(args, kwargs)
+        manager._aload_ahead(
+            about.key,
+            functools.partial(function, *args, **kwargs),
+            ttl=ttl,
+            tags=about.tags,
+            permissive=shape.permissive,
+            l2_key=about.l2_key,
+            private_tags=about.private_tags,
+            freshness=freshness,
+        )
 
     # A function of Python's own, and not an object that behaves like one: that is what frameworks
     # recognise as a coroutine function.
@@ -356,6 +389,8 @@ def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: flo
     async def cached(*args: Any, **kwargs: Any) -> Any:
         value = probe(args, kwargs)
         if value is not miss:
+            if ahead is not None:
+                load_ahead(args, kwargs, ahead)
             return value
         about = shape.about(args, kwargs)
         work = functools.partial(function, *args, **kwargs)
@@ -367,6 +402,7 @@ def _asynchronous(function: Callable[..., Awaitable[R]], shape: _Shape, ttl: flo
             permissive=shape.permissive,
             l2_key=about.l2_key,
             private_tags=about.private_tags,
+            freshness=shape.freshness,
         )
 
     return _with_methods(cached, shape)

@@ -15,7 +15,16 @@
     ├── LoaderRecursionError (RuntimeError)    loads that would wait for themselves, or without end
     ├── LoaderCancelledError (RuntimeError)    a loader was cancelled from within
     ├── AuthorizationUnavailable (RuntimeError)   nobody there to ask: neither allow nor deny
+    │   └── MissBudgetExceeded                    too many keys were asked for that nobody knows
     ├── InvalidTokenError (ValueError)         a bearer token that is not, or not now, a valid one
+    ├── ApiKeyError (ValueError)               an API key that lets nobody in
+    │   ├── KeyMalformed                          it cannot be one
+    │   ├── KeyUnknown                            nobody made it
+    │   ├── KeyRevoked                            it, or its organization, was switched off
+    │   └── KeyExpired                            its time is over
+    ├── KeyNotFound (LookupError)              there is no API key of this id to be managed
+    ├── OrganizationNotFound (LookupError)     there is no organization of this id
+    ├── KeyConflict (ValueError)               what is to be written contradicts what is there
     └── InvalidationLogError (ConnectionError)    the log by which hosts tell each other
         ├── InvalidationLogUnavailable            not reached, or no answer in time
         ├── InvalidationLogRefused                reached, and it does not do it
@@ -29,6 +38,7 @@ No message holds a value, a token or a raw key longer than a short, escaped exce
 """
 
 __all__ = [
+    "ApiKeyError",
     "AuthorizationUnavailable",
     "CacheStoppedError",
     "ConfigError",
@@ -39,10 +49,18 @@ __all__ = [
     "InvalidationLogRefused",
     "InvalidationLogUnavailable",
     "InvalidationNotAcknowledged",
+    "KeyConflict",
+    "KeyExpired",
+    "KeyMalformed",
+    "KeyNotFound",
+    "KeyRevoked",
+    "KeyUnknown",
     "LoaderCancelledError",
     "LoaderRecursionError",
     "LoaderTimeoutError",
+    "MissBudgetExceeded",
     "NotAnInvalidationLog",
+    "OrganizationNotFound",
     "SerializationError",
     "SharedTableError",
     "UncacheableArgumentError",
@@ -88,7 +106,12 @@ class SharedTableError(VelroCacheError, OSError):
     made. Raised by an invalidation: the file of the table was taken away and no other one can be
     made. What was invalidated holds in this process and is sent to the log, if there is one; other
     processes of this host may not know.
+
+    Attributes:
+        result: As of :class:`InvalidationNotAcknowledged`.
     """
+
+    result: object = None
 
 
 class InvalidationNotAcknowledged(VelroCacheError, TimeoutError):
@@ -97,7 +120,13 @@ class InvalidationNotAcknowledged(VelroCacheError, TimeoutError):
     It holds on this host, and is sent to the others as soon as the log can be reached, if this
     process still lives then. Raised at once, whatever is waited for, where this process could not
     start the threads that tell others; that is tried again with every invalidation.
+
+    Attributes:
+        result: What the change returned that was made before, such as a key that is shown once.
+            None: nothing, or nobody kept it.
     """
+
+    result: object = None
 
 
 class CacheStoppedError(VelroCacheError, RuntimeError):
@@ -118,6 +147,57 @@ class LoaderCancelledError(VelroCacheError, RuntimeError):
 
 class AuthorizationUnavailable(VelroCacheError, RuntimeError):
     """No authorization service could be asked. Neither an allow nor a deny; nothing was cached."""
+
+
+class MissBudgetExceeded(AuthorizationUnavailable):
+    """So many keys nobody knows were asked for that the database is not asked about more for now.
+
+    Attributes:
+        retry_after_seconds: When to try again.
+    """
+
+    def __init__(
+        self,
+        message: str = "too many API keys that are not cached; try again later",
+        retry_after_seconds: float = 1.0,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ApiKeyError(VelroCacheError, ValueError):
+    """An API key lets nobody in. No message holds the key or its digest."""
+
+
+class KeyMalformed(ApiKeyError):
+    """It cannot be a key: its shape or its checksum is wrong. Nobody was asked."""
+
+
+class KeyUnknown(ApiKeyError):
+    """There is no such key."""
+
+
+class KeyRevoked(ApiKeyError):
+    """The key was revoked or switched off, or its organization was."""
+
+
+class KeyExpired(ApiKeyError):
+    """The key was good until its time was over."""
+
+
+class KeyNotFound(VelroCacheError, LookupError):
+    """There is no API key of this id; nothing was changed."""
+
+
+class OrganizationNotFound(VelroCacheError, LookupError):
+    """There is no organization of this id; nothing was changed."""
+
+
+class KeyConflict(VelroCacheError, ValueError):
+    """What is to be written contradicts what is in the database; nothing was changed.
+
+    An id or a digest that is there already, a key that was rotated, revoked or has expired.
+    """
 
 
 class InvalidTokenError(VelroCacheError, ValueError):

@@ -24,6 +24,7 @@ __all__ = [
     "AbandonedError",
     "Flight",
     "LookAgainError",
+    "copy_of",
     "end_of",
     "is_nested",
     "serving",
@@ -119,7 +120,7 @@ class Flight:
             if self.entry is not None:
                 # What a loader makes of the failure of another one rests on what that one saw.
                 self.entry.hand_on(self.stamp)
-            raise error if led else _copy_of(error, self._traceback)
+            raise error if led else copy_of(error, self._traceback)
         value = self.future.result(timeout=0)
         if not led and (value.is_superseded or value.is_unfollowed):
             return None
@@ -266,7 +267,7 @@ def _runner() -> object:
     return task or threading.get_ident()
 
 
-def _copy_of(error: BaseException, traceback: TracebackType | None) -> BaseException:
+def copy_of(error: BaseException, traceback: TracebackType | None) -> BaseException:
     """An exception like another one, for a caller of its own."""
     kind = type(error)
     try:

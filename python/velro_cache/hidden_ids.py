@@ -4,7 +4,7 @@ from typing import Final
 
 from velro_cache._engine import keyed_digest
 
-__all__ = ["hidden_key", "hidden_name", "hidden_tag"]
+__all__ = ["hidden_key", "hidden_name", "hidden_tag", "kind_of_key"]
 
 _FAMILIES: Final = (
     "auth:user:",
@@ -47,6 +47,19 @@ def hidden_key(key: str) -> str:
         Such as ``auth:user:#5f0c1e9a77b2d401``: the same for the same key, in this process alone.
     """
     return _shown_beginning(key, _FAMILIES) + _digest(key)
+
+
+def kind_of_key(key: str) -> str:
+    """Name the kind of a key, and nothing of its ids.
+
+    Args:
+        key: A key.
+
+    Returns:
+        Such as ``auth:gen``, the name that statistics have for it; ``other`` for keys of the
+        application's own.
+    """
+    return _shown_beginning(key, _FAMILIES).rstrip(":") or "other"
 
 
 def hidden_tag(tag: str) -> str:

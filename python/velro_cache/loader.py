@@ -209,6 +209,15 @@ class Flights:
             if value is not None:
                 return value.copy()
 
+    def cancel(self, key: str) -> None:
+        """Cancel the task that loads a key, if one does. Who waits for it is told so."""
+        flight = self._flights.get(key)
+        if flight is None or not isinstance(flight.runner, asyncio.Task) or flight.loop is None:
+            return
+        # The loop may be closed between the question and the call.
+        with contextlib.suppress(RuntimeError):
+            flight.loop.call_soon_threadsafe(flight.runner.cancel)
+
     def forget_all(self) -> None:
         """Forget loads that will never end: after a fork, those of the parent's threads."""
         self._flights = {}

@@ -1,24 +1,30 @@
 """Look up, or load: the lookup that calls a loader when there is nothing to be had."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar, Unpack, cast, overload
 
 from velro_cache._engine import ManualClock, PreparedEntry
 from velro_cache.config import OptimizedCacheConfig
+from velro_cache.freshness.adaptive import AdaptiveLives
+from velro_cache.freshness.answers import Answers
+from velro_cache.freshness.policy import Freshness
 from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
-from velro_cache.l2.shared_load import Request
+from velro_cache.l2.shared_load import Request, SharedLoad
 from velro_cache.l2.two_levels import TwoLevels
+from velro_cache.load_request import CONFIGURED, LoadOptions, LoadRequest, requested
 from velro_cache.loader import Flights, Ttl
 from velro_cache.refill import RefillGate
 from velro_cache.typed_entries import TypedEntries
 
-__all__ = ["LoadingCache"]
+__all__ = ["LoadingCache", "LoadsObserver"]
 
 T = TypeVar("T")
 
+LoadsObserver = Callable[[str, Callable[[], Any]], Callable[[], Any]]
+"""Puts something around a loader: from a key and its loader to what is called in its place."""
+
 _MISS: Final = object()
-_CONFIGURED: Final[Any] = object()
-_BY_KEY: Final[Any] = object()
 
 _text: Final = str.__str__
 """The text a key holds, whatever its class makes of comparing and hashing it."""
@@ -32,11 +38,17 @@ class LoadingCache(TypedEntries):
         clock: A clock that tests move by hand; None: the system's.
         l2: Where values are shared with other hosts; None: in the Redis of ``redis_url``, if
             there is one.
+
+    Attributes:
+        loads_observer: Puts something around each loader; None: nothing. Asked after a miss only.
     """
 
-    __slots__ = ("_flights", "_l2")
+    __slots__ = ("_answers", "_flights", "_l2", "_lives", "loads_observer")
 
+    _answers: Answers
     _flights: Flights
+    loads_observer: LoadsObserver | None
+    _lives: AdaptiveLives
     _l2: TwoLevels | None
 
     def __init__(
@@ -47,11 +59,16 @@ class LoadingCache(TypedEntries):
         l2: L2Backend | TwoSidedL2Backend | None = None,
     ) -> None:
         super().__init__(config, clock=clock)
+        self.loads_observer = None
         if self._config.log_address is None:
             self._flights = Flights(self)
         else:
             gate = RefillGate(self._config.refill_limit, self._is_refilling)
             self._flights = Flights(self, gate, has_other_hosts=True)
+        limit, name = self._config.reload_concurrency, self._config.name
+        self._answers = Answers(self, self._flights, limit, name)
+        least, most = self._config.adaptive_ttl_bounds
+        self._lives = AdaptiveLives(self, self._config.default_ttl_seconds, least, most)
         shares = l2 is not None or self._config.redis_url is not None
         self._l2 = TwoLevels(self, self._config, l2) if shares else None
 
@@ -63,9 +80,10 @@ class LoadingCache(TypedEntries):
         ttl: Ttl = None,
         tags: Iterable[str] | None = None,
         priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
+        load_timeout_seconds: float | None = CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        freshness: Freshness | None = None,
     ) -> T:
         """Look a key up; on a miss, load it once for everybody who asks meanwhile.
 
@@ -83,6 +101,8 @@ class LoadingCache(TypedEntries):
             permissive: Whether the value allows something, or a function of the loaded value that
                 says so with True or False. What denies may be served while there is no news from
                 the invalidation log, what allows may not. If in doubt, True.
+            freshness: What is done when the value is near its end, or past it, or its load takes
+                long; see :class:`~velro_cache.freshness.Freshness`. None: nothing, it is loaded.
 
         Returns:
             The value; a copy of the caller's own.
@@ -97,61 +117,31 @@ class LoadingCache(TypedEntries):
         Consistency: a value invalidated while it was being loaded is not stored, and given only
         to callers that had asked before the invalidation.
         """
-        if not refresh:
-            found = self.get_value(key, _MISS)
-            if found is not _MISS:
-                return cast("T", found)
-        return self.load_missing(
+        found = _MISS if refresh else self.get_value(key, _MISS)
+        if found is not _MISS and (freshness is None or not self._is_due(key, freshness)):
+            return cast("T", found)
+        request = self._request(
             key,
             loader,
             ttl=ttl,
             tags=tags,
             priority=priority,
             load_timeout_seconds=load_timeout_seconds,
-            refresh=refresh,
+            refresh=refresh or found is not _MISS,
             permissive=permissive,
+            freshness=freshness,
         )
+        if found is _MISS:
+            return cast("T", self._answer(request))
+        self._answers.used(key, partial(self._load, request))
+        return cast("T", found)
 
-    def load_missing(
-        self,
-        key: str,
-        loader: Callable[[], T],
-        *,
-        ttl: Ttl = None,
-        tags: Iterable[str] | None = None,
-        priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
-        refresh: bool = False,
-        permissive: bool | Callable[[T], bool] = True,
-        l2_key: str | None = _BY_KEY,
-        private_tags: Iterable[str] = (),
-    ) -> T:
+    def load_missing(self, key: str, loader: Callable[[], T], **options: Unpack[LoadOptions]) -> T:
         """Do what :meth:`get_or_load` does after its lookup has missed.
 
         For callers that looked already: a second lookup would count a second miss.
-
-        ``l2_key`` is the key under which other hosts look for the value. None: they could not find
-        it, so L2 is neither asked nor told. Left out: ``key``. ``private_tags`` are those of
-        ``tags`` that must not leave this host.
         """
-        timeout = self._timeout(load_timeout_seconds)
-        if not (isinstance(permissive, bool) or callable(permissive)):
-            raise _not_a_flag(permissive)
-        if self._l2 is not None:
-            # Read twice: an iterator would be empty the second time.
-            tags = tuple(tags) if isinstance(tags, Iterator) else tags
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
-        key = _text(key)
-        l2 = self._l2_for(l2_key)
-        if l2 is not None:
-            other = None if l2_key is _BY_KEY else l2_key
-            request = Request(
-                key, tags, priority, ttl, refresh, timeout, permissive, other, private_tags
-            )
-            shared = l2.before(loader, entry, request)
-            loader, ttl, timeout = shared.load, shared.ttl, shared.timeout_seconds
-            entry = cast("PreparedEntry", shared)
-        return cast("T", self._flights.load(key, entry, loader, ttl, timeout, refresh, permissive))
+        return cast("T", self._answer(self._request(key, loader, **options)))
 
     @overload
     async def aget_or_load(
@@ -162,9 +152,10 @@ class LoadingCache(TypedEntries):
         ttl: Ttl = None,
         tags: Iterable[str] | None = None,
         priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
+        load_timeout_seconds: float | None = CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        freshness: Freshness | None = None,
     ) -> T: ...
     @overload
     async def aget_or_load(
@@ -175,9 +166,10 @@ class LoadingCache(TypedEntries):
         ttl: Ttl = None,
         tags: Iterable[str] | None = None,
         priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
+        load_timeout_seconds: float | None = CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        freshness: Freshness | None = None,
     ) -> T: ...
     async def aget_or_load(
         self,
@@ -187,9 +179,10 @@ class LoadingCache(TypedEntries):
         ttl: Ttl = None,
         tags: Iterable[str] | None = None,
         priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
+        load_timeout_seconds: float | None = CONFIGURED,
         refresh: bool = False,
         permissive: bool | Callable[[T], bool] = True,
+        freshness: Freshness | None = None,
     ) -> T:
         """Look a key up; on a miss, await its loader once for everybody who asks meanwhile.
 
@@ -205,6 +198,8 @@ class LoadingCache(TypedEntries):
                 no limit. Left out: as configured.
             refresh: As for ``get_or_load``.
             permissive: As for ``get_or_load``.
+            freshness: As for ``get_or_load``. A load beside an answer runs in a task of this event
+                loop.
 
         Returns:
             The value; a copy of the caller's own.
@@ -219,94 +214,144 @@ class LoadingCache(TypedEntries):
 
         Consistency: as for ``get_or_load``.
         """
-        if not refresh:
-            found = self.get_value(key, _MISS)
-            if found is not _MISS:
-                return cast("T", found)
-        return await self.aload_missing(
+        found = _MISS if refresh else self.get_value(key, _MISS)
+        if found is not _MISS and (freshness is None or not self._is_due(key, freshness)):
+            return cast("T", found)
+        request = self._request(
             key,
-            cast("Callable[[], Awaitable[T]]", loader),
+            loader,
             ttl=ttl,
             tags=tags,
             priority=priority,
             load_timeout_seconds=load_timeout_seconds,
-            refresh=refresh,
+            refresh=refresh or found is not _MISS,
             permissive=permissive,
+            freshness=freshness,
         )
+        if found is _MISS:
+            return cast("T", await self._aanswer(request))
+        self._answers.aused(key, partial(self._aload, request))
+        return cast("T", found)
 
-    @overload
     async def aload_missing(
-        self,
-        key: str,
-        loader: Callable[[], Awaitable[T]],
-        *,
-        ttl: Ttl = None,
-        tags: Iterable[str] | None = None,
-        priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
-        refresh: bool = False,
-        permissive: bool | Callable[[T], bool] = True,
-        l2_key: str | None = _BY_KEY,
-        private_tags: Iterable[str] = (),
-    ) -> T: ...
-    @overload
-    async def aload_missing(
-        self,
-        key: str,
-        loader: Callable[[], T],
-        *,
-        ttl: Ttl = None,
-        tags: Iterable[str] | None = None,
-        priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
-        refresh: bool = False,
-        permissive: bool | Callable[[T], bool] = True,
-        l2_key: str | None = _BY_KEY,
-        private_tags: Iterable[str] = (),
-    ) -> T: ...
-    async def aload_missing(
-        self,
-        key: str,
-        loader: Callable[[], Awaitable[T] | T],
-        *,
-        ttl: Ttl = None,
-        tags: Iterable[str] | None = None,
-        priority: int = 1,
-        load_timeout_seconds: float | None = _CONFIGURED,
-        refresh: bool = False,
-        permissive: bool | Callable[[T], bool] = True,
-        l2_key: str | None = _BY_KEY,
-        private_tags: Iterable[str] = (),
+        self, key: str, loader: Callable[[], Awaitable[T]], **options: Unpack[LoadOptions]
     ) -> T:
         """Do what :meth:`aget_or_load` does after its lookup has missed.
 
-        For callers that looked already: a second lookup would count a second miss. ``l2_key`` and
-        ``private_tags`` are as for :meth:`load_missing`.
+        For callers that looked already: a second lookup would count a second miss.
         """
-        timeout = self._timeout(load_timeout_seconds)
-        if not (isinstance(permissive, bool) or callable(permissive)):
-            raise _not_a_flag(permissive)
-        if self._l2 is not None:
-            # Read twice: an iterator would be empty the second time.
-            tags = tuple(tags) if isinstance(tags, Iterator) else tags
-        entry = self._prepare(key, None if callable(ttl) else ttl, tags, priority, refresh)
-        key = _text(key)
-        l2 = self._l2_for(l2_key)
-        if l2 is not None:
-            other = None if l2_key is _BY_KEY else l2_key
-            request = Request(
-                key, tags, priority, ttl, refresh, timeout, permissive, other, private_tags
-            )
-            shared = l2.before(loader, entry, request)
-            loader, ttl, timeout = shared.aload, shared.ttl, shared.timeout_seconds
-            entry = cast("PreparedEntry", shared)
-        return cast(
-            "T", await self._flights.aload(key, entry, loader, ttl, timeout, refresh, permissive)
-        )
+        return cast("T", await self._aanswer(self._request(key, loader, **options)))
 
-    def _l2_for(self, l2_key: str | None) -> TwoLevels | None:
-        """What to ask before the loader of a value that other hosts know by this key."""
-        if l2_key is None and self._l2 is not None:
+    def _is_due(self, key: str, freshness: Freshness) -> bool:
+        """Whether a value that was just found is to be loaded anew before its end."""
+        return self._answers.is_due(key, freshness)
+
+    def _aload_ahead(
+        self, key: str, loader: Callable[[], Any], **options: Unpack[LoadOptions]
+    ) -> None:
+        """Load a value that is due anew, in a task beside its caller."""
+        request = self._request(key, loader, **options)._replace(refresh=True)
+        self._answers.aused(key, partial(self._aload, request))
+
+    def _answer(self, request: LoadRequest) -> Any:
+        load, freshness = partial(self._load, request), request.freshness
+        if freshness is not None:
+            return self._answers.answer(
+                request.key,
+                freshness,
+                load,
+                refresh=request.refresh,
+                timeout_seconds=request.load_timeout_seconds,
+            )
+        try:
+            return load()
+        except Exception:
+            self._answers.counts.failed("raise")
+            raise
+
+    async def _aanswer(self, request: LoadRequest) -> Any:
+        load, freshness = partial(self._aload, request), request.freshness
+        if freshness is not None:
+            refresh = request.refresh
+            return await self._answers.aanswer(request.key, freshness, load, refresh=refresh)
+        try:
+            return await load()
+        except Exception:
+            self._answers.counts.failed("raise")
+            raise
+
+    def _load(self, request: LoadRequest) -> Any:
+        """Load in this thread, or wait for whoever is loading."""
+        load = self._arranged(request)
+        loader = load.loader if load.shared is None else load.shared.load
+        value = self._flights.load(
+            load.key,
+            load.entry,
+            loader,
+            load.ttl,
+            load.timeout_seconds,
+            request.refresh,
+            request.permissive,
+        )
+        self._loaded(load.key, request.freshness)
+        return value
+
+    async def _aload(self, request: LoadRequest) -> Any:
+        """Load in a task of its own, or wait for whoever is loading."""
+        load = self._arranged(request)
+        loader = load.loader if load.shared is None else load.shared.aload
+        value = await self._flights.aload(
+            load.key,
+            load.entry,
+            loader,
+            load.ttl,
+            load.timeout_seconds,
+            request.refresh,
+            request.permissive,
+        )
+        self._loaded(load.key, request.freshness)
+        return value
+
+    def _arranged(self, request: LoadRequest) -> "_Arranged":
+        """Put all that belongs to a load around its loader."""
+        entry = self._prepare(
+            request.key,
+            request.life_seconds,
+            request.tags,
+            request.priority,
+            request.refresh,
+            request.grace_seconds,
+        )
+        key, ttl, freshness = _text(request.key), request.ttl, request.freshness
+        if self._is_adaptive(freshness):
+            context = None if freshness is None else freshness.context
+            ttl = self._lives.ttl_for(request.key, ttl, request.permissive, context)
+        loader = request.loader
+        if self.loads_observer is not None:
+            loader = self.loads_observer(key, loader)
+        l2 = self._l2_for(request)
+        if l2 is None:
+            return _Arranged(key, entry, loader, ttl, request.load_timeout_seconds, None)
+        shared = l2.before(loader, entry, _for_l2(request, key, ttl))
+        stored = cast("PreparedEntry", shared)
+        return _Arranged(key, stored, loader, shared.ttl, shared.timeout_seconds, shared)
+
+    def _loaded(self, key: str, freshness: Freshness | None) -> None:
+        if freshness is not None:
+            self._answers.loaded(key, freshness)
+
+    def _is_adaptive(self, freshness: Freshness | None) -> bool:
+        asked = None if freshness is None else freshness.adaptive_ttl
+        return self._config.adaptive_ttl if asked is None else asked
+
+    def _request(
+        self, key: str, loader: Callable[[], Any], **options: Unpack[LoadOptions]
+    ) -> LoadRequest:
+        return requested(key, loader, self._config.load_timeout_seconds, **options)
+
+    def _l2_for(self, request: LoadRequest) -> TwoLevels | None:
+        """What to ask before the loader of a value that other hosts know by its key."""
+        if request.l2_key is None and self._l2 is not None:
             self._l2.pass_by()
             return None
         return self._l2
@@ -314,18 +359,28 @@ class LoadingCache(TypedEntries):
     def _l2_figures(self) -> dict[str, Any]:
         return {"enabled": False} if self._l2 is None else self._l2.figures()
 
-    def _timeout(self, asked: float | None) -> float | None:
-        if asked is _CONFIGURED:
-            return self._config.load_timeout_seconds
-        if asked is None:
-            return None
-        if isinstance(asked, bool) or not isinstance(asked, (int, float)):
-            raise TypeError(f"load_timeout_seconds must be a number, not {type(asked).__name__}")
-        if not asked > 0:
-            raise ValueError(f"load_timeout_seconds must be above 0, not {asked!r}")
-        return asked
+
+class _Arranged(NamedTuple):
+    """One load, with all that was put around it."""
+
+    key: str
+    entry: PreparedEntry
+    loader: Callable[[], Any]
+    ttl: Ttl
+    timeout_seconds: float | None
+    shared: SharedLoad | None
+    """What stands for loader and entry where values are shared."""
 
 
-def _not_a_flag(permissive: object) -> TypeError:
-    kind = type(permissive).__name__
-    return TypeError(f"permissive must be True, False or a function of the value, not {kind}")
+def _for_l2(request: LoadRequest, key: str, ttl: Ttl) -> Request:
+    return Request(
+        key=key,
+        tags=request.tags,
+        priority=request.priority,
+        ttl=ttl,
+        refresh=request.refresh,
+        load_timeout_seconds=request.load_timeout_seconds,
+        permissive=request.permissive,
+        shared_key=_text(request.l2_key or key),
+        private_tags=request.private_tags,
+    )

@@ -207,7 +207,14 @@ class OptimizedCacheManager(ObservedCache):
             times come from one lookup in 128. Cost: `O(shards)`.
         """
         figures = as_documented(self._stats(), self._sharing(), self._config)
-        return {**figures, "l2": self._l2_figures()}
+        predictor = None if self._warmers is None else self._warmers.predictor
+        return {
+            **figures,
+            "freshness": self._answers.figures(),
+            "adaptive_ttl": self._lives.figures(),
+            "l2": self._l2_figures(),
+            "prediction": None if predictor is None else predictor.figures(),
+        }
 
     def start(self) -> _Started:
         """Start the sweeper, and the preloaders and warmers if awaited.
@@ -219,6 +226,7 @@ class OptimizedCacheManager(ObservedCache):
         """
         with self._life_lock:
             self._reopen()
+            self._answers.open()
             if self._sweeper is None or not self._sweeper.is_alive():
                 self._bell = _Bell()
                 self._on_leftovers(self._bell.ring)
@@ -242,6 +250,7 @@ class OptimizedCacheManager(ObservedCache):
         """
         if self._warmers is not None:
             self._warmers.stop()
+        self._answers.close()
         self._close()
         self.stop_sweeping()
         if self._l2 is not None:

@@ -1,6 +1,6 @@
 """Statistics under the names of the documentation."""
 
-from typing import Any
+from typing import Any, Final
 
 from velro_cache.config import OptimizedCacheConfig
 
@@ -26,7 +26,8 @@ def as_documented(
         they were invalidated while being loaded), ``nested_rejects`` (results not stored because
         of what they were made of, by cause), ``oversize_rejects``, ``lock_timeouts``,
         ``sets``, ``latency_ns`` (percentiles of sampled lookups, measured inside the engine) and
-        ``families`` (requests and hits by kind of key); ``fail_closed`` (valid permissive entries
+        ``families`` (requests and hits by kind of key) and ``lives`` (hit rates by how long values
+        were to live); ``fail_closed`` (valid permissive entries
         not served for want of news from the log), ``stale_served`` (served all the same, because
         ``on_silence`` says so); ``miss_reasons`` (misses by cause); ``sharing``
         (``state``: private, shared or lost; ``path``; ``not_shared_because``) and ``log``
@@ -34,7 +35,7 @@ def as_documented(
 
         A target counts as met while there is nothing to measure yet.
     """
-    counters = figures["counters"]
+    counters, samples = figures["counters"], figures["latency"]["samples"]
     hits, misses = figures["hits"], figures["misses"]
     total = hits + misses
     families = {family["name"]: family for family in figures["families"]}
@@ -64,7 +65,7 @@ def as_documented(
         "max_entries": config.max_entries,
         "eviction_policy": str(config.eviction_policy),
         "compression_enabled": config.compression_enabled,
-        "sets": counters["sets"],
+        "sets": figures["sets"],
         "invalidations": counters["invalidations"],
         "stale_rejects": counters["stale_rejects"],
         "nested_rejects": dict(figures["nested_rejects"]),
@@ -79,6 +80,27 @@ def as_documented(
             for name, family in families.items()
             if family["hits"] + family["misses"]
         },
+        "lives": [_life(**life, samples=samples) for life in figures["lives"]],
         "sharing": {name: figure for name, figure in sharing.items() if name != "log"},
         "log": sharing.get("log"),
+    }
+
+
+_FEWEST_SAMPLES: Final = 30
+"""From fewer sampled lookups nothing can be told."""
+
+
+def _life(
+    at_most_seconds: int | None, sets: int, estimated_hits: int, samples: int
+) -> dict[str, Any]:
+    """Tell of the values that were to live about as long.
+
+    A value that was stored stands for the lookup that had missed.
+    """
+    lookups = sets + estimated_hits if samples >= _FEWEST_SAMPLES else 0
+    return {
+        "ttl_at_most_seconds": at_most_seconds,
+        "sets": sets,
+        "estimated_hits": estimated_hits,
+        "estimated_hit_rate_percent": 100.0 * estimated_hits / lookups if lookups else None,
     }

@@ -14,7 +14,7 @@ const SLOT_BITS: usize = SLOT_COUNT.ilog2() as usize;
 const BYTES: usize = 23;
 
 /// The slots of an entry. Complete with those of its key, or those of its tags alone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum PackedSlots {
     FewOfTags([u8; BYTES]),
     FewComplete([u8; BYTES]),

@@ -1,6 +1,7 @@
 //! One entry, in two parts: what a hit touches, and what it does not.
 
 use super::analytics::explain::SetAt;
+use super::analytics::lives::LifeClass;
 use super::basis::{Basis, Heritage, InheritedKey};
 use super::clock::Millis;
 use super::keys::{self, Family};
@@ -31,7 +32,7 @@ pub(super) struct Row<V, K> {
 }
 
 /// On what the validity of an entry rests.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Grounds {
     /// Clock of the invalidation table before the value was loaded.
     pub(super) stamp: Stamp,
@@ -40,22 +41,38 @@ pub(super) struct Grounds {
     slots: PackedSlots,
 }
 
-/// How long an entry may be served, what it is counted under, whether it needs a lease, and its
-/// weight on survival, in one word: from above, 48 bits of milliseconds, 8 of the family, one of
-/// the lease, 7 of the priority.
+/// How long an entry may be served, what it is counted under, whether it needs a lease, how long it
+/// was to live, and its weight on survival, in one word: from above, 48 bits of milliseconds, one of
+/// the mark, 7 of the family, one of the lease, 3 of the class of its life, 4 of the priority.
+///
+/// The mark says that hits are to be told to [`super::analytics::what_if`]. It is part of the number
+/// that hits are counted under, and makes it one that there is no counter for. So a hit that is not
+/// to be told takes no check more: that there is a counter has to be checked anyway.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms(u64);
 
 impl Terms {
     /// Nearly nine thousand years.
-    const LONGEST: Millis = (1 << 48) - 1;
+    pub(super) const LONGEST: Millis = (1 << 48) - 1;
 
     const NEEDS_LEASE: u8 = 0x80;
 
-    pub(super) fn new(deadline: Millis, family: Family, priority: u8, needs_lease: bool) -> Self {
+    const LIFE_SHIFT: u8 = 4;
+
+    const PRIORITY: u8 = 0x0F;
+
+    const MARK: u64 = 0x8000;
+
+    pub(super) fn new(
+        deadline: Millis,
+        family: Family,
+        life: LifeClass,
+        priority: u8,
+        needs_lease: bool,
+    ) -> Self {
         let deadline = deadline.min(Self::LONGEST);
         let lease = if needs_lease { Self::NEEDS_LEASE } else { 0 };
-        let low = priority & !Self::NEEDS_LEASE | lease;
+        let low = priority.min(Self::PRIORITY) | life.to_bits() << Self::LIFE_SHIFT | lease;
         Self(deadline << 16 | (family as u64) << 8 | u64::from(low))
     }
 
@@ -71,15 +88,30 @@ impl Terms {
         self.0 >> 16
     }
 
-    /// Number of the [`Family`].
+    /// Number of the counter of hits: that of the [`Family`], or, with a mark, one past all.
     #[inline]
-    pub(super) fn family(self) -> usize {
+    pub(super) fn counter(self) -> usize {
         usize::from((self.0 >> 8) as u8)
+    }
+
+    /// Number of the [`Family`].
+    pub(super) fn family(self) -> usize {
+        usize::from(((self.0 & !Self::MARK) >> 8) as u8)
+    }
+
+    /// Sets the mark, or takes it away.
+    pub(super) fn mark(&mut self, is_marked: bool) {
+        self.0 = self.0 & !Self::MARK | if is_marked { Self::MARK } else { 0 };
     }
 
     #[inline]
     pub(super) fn priority(self) -> u8 {
-        self.0 as u8 & !Self::NEEDS_LEASE
+        self.0 as u8 & Self::PRIORITY
+    }
+
+    /// The class of the life it was given.
+    pub(super) fn life(self) -> LifeClass {
+        LifeClass::from_bits(self.0 as u8 >> Self::LIFE_SHIFT)
     }
 }
 
@@ -92,19 +124,31 @@ pub(super) struct NewRow<'a, V> {
     pub(super) value: V,
     pub(super) weight: u32,
     pub(super) deadline: Millis,
+    pub(super) life: LifeClass,
     pub(super) stamp: Stamp,
     pub(super) checked_at: Stamp,
     pub(super) priority: u8,
     pub(super) permissive: bool,
 }
 
+impl<V> NewRow<'_, V> {
+    /// On what its validity rests.
+    pub(super) fn grounds(&self) -> Grounds {
+        Grounds { stamp: self.stamp, slots: PackedSlots::new(self.slots, self.has_key_slots) }
+    }
+
+    #[inline]
+    fn terms(&self, family: Family) -> Terms {
+        Terms::new(self.deadline, family, self.life, self.priority, self.permissive)
+    }
+}
+
 impl<V, K> Row<V, K> {
     pub(super) fn new(key: K, new: NewRow<'_, V>, hash: u32, usage: Usage) -> (Self, Grounds) {
-        let slots = PackedSlots::new(new.slots, new.has_key_slots);
-        let grounds = Grounds { stamp: new.stamp, slots };
+        let grounds = new.grounds();
         let row = Self {
             key,
-            terms: Terms::new(new.deadline, Family::of(new.key), new.priority, new.permissive),
+            terms: new.terms(Family::of(new.key)),
             value: new.value,
             checked_at: new.checked_at,
             usage,
@@ -121,9 +165,9 @@ impl<V, K> Row<V, K> {
         grounds.slots.replace(new.slots, new.has_key_slots);
         self.checked_at = new.checked_at;
         self.weight = new.weight;
+        // Family and mark stay: the key does.
         let others = self.terms.0 & 0xFF00;
-        self.terms =
-            Terms(others | Terms::new(new.deadline, Family::Other, new.priority, new.permissive).0);
+        self.terms = Terms(others | new.terms(Family::Other).0);
         std::mem::replace(&mut self.value, new.value)
     }
 }
@@ -142,6 +186,12 @@ impl Grounds {
         table.is_current(self.stamp, &self.slots(key))
             && !keys::is_covered(key.bytes(), self.stamp, checked_at, table)
             && self.heritage_holds(checked_at, table)
+    }
+
+    /// Whether these are of one value, which inherits from others in both or in neither.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.stamp == other.stamp
+            && self.slots.heritage().is_some() == other.slots.heritage().is_some()
     }
 
     /// As [`Self::hold`], without leaving a trace.
@@ -259,12 +309,24 @@ mod tests {
 
     #[test]
     fn terms_say_what_they_were_told() {
-        let terms = Terms::new(123_456_789, Family::Session, 10, true);
+        let life = LifeClass::of(300_000);
+        let terms = Terms::new(123_456_789, Family::Session, life, 10, true);
         assert_eq!(terms.deadline(), 123_456_789);
         assert_eq!(terms.family(), Family::Session as usize);
+        assert_eq!(terms.counter(), terms.family());
+        let mut marked = terms;
+        marked.mark(true);
+        assert_eq!(marked.priority(), 10);
+        assert!(marked.needs_lease());
+        assert!(marked.counter() >= keys::FAMILIES);
+        assert_eq!((marked.family(), marked.deadline()), (terms.family(), terms.deadline()));
+        marked.mark(false);
+        assert_eq!(marked.counter(), terms.family());
         assert_eq!(terms.priority(), 10);
         assert!(terms.needs_lease());
-        assert!(!Terms::new(1, Family::Other, 10, false).needs_lease());
-        assert_eq!(Terms::new(u64::MAX, Family::Other, 1, false).deadline(), Terms::LONGEST);
+        assert_eq!(terms.life(), life);
+        assert!(!Terms::new(1, Family::Other, life, 10, false).needs_lease());
+        let longest = Terms::new(u64::MAX, Family::Other, LifeClass::of(u64::MAX), 1, false);
+        assert_eq!((longest.deadline(), longest.priority()), (Terms::LONGEST, 1));
     }
 }

@@ -5,20 +5,25 @@
 //! handed to the caller.
 
 use super::analytics::departures::Departures;
-use super::analytics::explain::{Held, SetAt};
+use super::analytics::explain::SetAt;
+use super::analytics::lives::LifeClass;
 use super::analytics::miss::MissReason;
 use super::analytics::samples::Sampling;
+use super::analytics::what_if::{self, WhatIf};
 use super::basis::Basis;
 use super::clock::{Clock, Millis};
 use super::config::Lease;
-use super::keys::{self, Family};
-use super::policy::{Policy, PolicyKind, Pressure, Resident, Residents, RowId};
+use super::following::note_marked_hit;
+use super::grace::Graces;
+use super::keys::Family;
+use super::policy::{Policy, PolicyKind, Pressure, Residents, RowId};
 use super::row::{Grounds, NewRow, Row};
+use super::rows::{Rows, spread};
 use super::stats::Counters;
 use super::store::Garbage;
 use super::stored_key::StoredKey;
+use crate::invalidation::InvalidationTable;
 use crate::invalidation::slots::SlotList;
-use crate::invalidation::{InvalidationTable, Stamp};
 use hashbrown::HashTable;
 
 /// Rows looked at for outdated ones before a good one is evicted.
@@ -27,129 +32,23 @@ const OUTDATED_LOOKS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Shard<V, K> {
     index: HashTable<RowId>,
-    rows: Rows<V, K>,
+    pub(super) rows: Rows<V, K>,
     free: Vec<RowId>,
     bytes: usize,
-    max_entries: usize,
-    max_bytes: usize,
+    pub(super) max_entries: usize,
+    pub(super) max_bytes: usize,
     policy: Policy,
     requests: u64,
     sampling: Sampling,
     /// Where the next search for outdated rows begins.
     hand: usize,
     lease: Option<Lease>,
-    departures: Departures,
+    pub(super) departures: Departures,
+    graces: Graces,
+    pub(super) what_if: Option<Box<WhatIf>>,
+    /// Keys whose mixed hash is below this are told to `what_if`.
+    pub(super) followed_below: u64,
     pub(super) counters: Counters,
-}
-
-/// The rows of a shard, in three lists of the same length. Freed places are `None`.
-#[derive(Debug)]
-struct Rows<V, K> {
-    rows: Vec<Option<Row<V, K>>>,
-    grounds: Vec<Grounds>,
-    set_at: Vec<SetAt>,
-}
-
-impl<V, K> Rows<V, K> {
-    const fn new() -> Self {
-        Self { rows: Vec::new(), grounds: Vec::new(), set_at: Vec::new() }
-    }
-
-    #[inline]
-    fn at(&self, id: RowId) -> Option<&Row<V, K>> {
-        self.rows.get(id as usize)?.as_ref()
-    }
-
-    #[inline]
-    fn at_mut(&mut self, id: RowId) -> Option<&mut Row<V, K>> {
-        self.rows.get_mut(id as usize)?.as_mut()
-    }
-
-    #[inline]
-    fn with_grounds(&mut self, id: RowId) -> Option<(&mut Row<V, K>, &mut Grounds)> {
-        let row = self.rows.get_mut(id as usize)?.as_mut()?;
-        Some((row, self.grounds.get_mut(id as usize)?))
-    }
-
-    /// Puts a row into a place that is free, or at the end.
-    fn put(
-        &mut self,
-        free: Option<RowId>,
-        row: Row<V, K>,
-        grounds: Grounds,
-        set_at: SetAt,
-    ) -> RowId {
-        if let Some(id) = free
-            && let Some(place) = self.rows.get_mut(id as usize)
-            && let Some(its_grounds) = self.grounds.get_mut(id as usize)
-            && let Some(its_time) = self.set_at.get_mut(id as usize)
-        {
-            *its_time = set_at;
-            *place = Some(row);
-            *its_grounds = grounds;
-            return id;
-        }
-        self.rows.push(Some(row));
-        self.grounds.push(grounds);
-        self.set_at.push(set_at);
-        (self.rows.len() - 1) as RowId
-    }
-
-    fn take(&mut self, id: RowId) -> Option<Row<V, K>> {
-        let row = self.rows.get_mut(id as usize)?.take()?;
-        if let Some(grounds) = self.grounds.get_mut(id as usize) {
-            *grounds = Grounds::default();
-        }
-        Some(row)
-    }
-
-    /// What the index is sorted by.
-    fn hash_of(&self, id: RowId) -> u64 {
-        self.at(id).map_or(0, |row| spread(row.hash))
-    }
-}
-
-impl<V, K: StoredKey> Rows<V, K> {
-    /// Whether a row may be served, given the clock of the table read before this call.
-    fn is_valid(&mut self, id: RowId, table: &InvalidationTable, clock: Stamp) -> bool {
-        let Some((row, grounds)) = self.with_grounds(id) else { return false };
-        let valid = row.checked_at == clock || grounds.hold(&row.key, row.checked_at, table);
-        if valid {
-            row.checked_at = clock;
-        }
-        valid
-    }
-
-    /// As [`Self::is_valid`], as of now and without leaving a trace.
-    fn is_current(&self, id: RowId, table: &InvalidationTable) -> bool {
-        let (row, grounds) = (self.at(id), self.grounds.get(id as usize));
-        row.zip(grounds)
-            .is_some_and(|(row, grounds)| grounds.would_hold(&row.key, row.checked_at, table))
-    }
-}
-
-impl<V, K> Residents for Rows<V, K> {
-    #[inline]
-    fn places(&self) -> usize {
-        self.rows.len()
-    }
-
-    #[inline]
-    fn get(&self, id: RowId) -> Option<Resident> {
-        let row = self.at(id)?;
-        Some(Resident {
-            usage: row.usage,
-            priority: row.terms.priority(),
-            weight: row.weight,
-            deadline: row.terms.deadline(),
-        })
-    }
-}
-
-/// The index takes the lowest and the highest bits of a hash; a row keeps 32 bits for both.
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) | (u64::from(hash) << 32)
 }
 
 /// Whether a permissive entry may be served, as far as news from the log are concerned.
@@ -197,6 +96,9 @@ impl<V, K: StoredKey> Shard<V, K> {
             hand: 0,
             lease,
             departures: Departures::of_capacity(max_entries),
+            graces: Graces::default(),
+            what_if: None,
+            followed_below: 0,
             counters: Counters::default(),
         }
     }
@@ -220,14 +122,20 @@ impl<V, K: StoredKey> Shard<V, K> {
     }
 
     /// A lookup was due. Returns how many it stands for; `None`: it is not sampled after all.
-    pub(super) fn take_sample(&mut self) -> Option<u64> {
-        self.sampling.take(self.requests, self.counters.sets)
+    pub(super) fn take_sample(&mut self, now: Millis) -> Option<u64> {
+        self.look_at_followed_again(now);
+        self.sampling.take(self.requests, self.counters.sets())
     }
 
     /// The slots of the tags that the row in a place was given, and perhaps of some its key implies.
     pub(super) fn tags(&self, id: RowId) -> SlotList {
         let both = self.rows.at(id).zip(self.rows.grounds.get(id as usize));
         both.map_or_else(SlotList::new, |(row, grounds)| grounds.tags(row.key.bytes()))
+    }
+
+    /// The class of the life that the row in a place was given.
+    pub(super) fn life_at(&self, id: RowId) -> Option<LifeClass> {
+        self.rows.at(id).map(|row| row.terms.life())
     }
 
     /// The key of the row in a place.
@@ -251,7 +159,7 @@ impl<V, K: StoredKey> Shard<V, K> {
         read: impl FnOnce(RowId, &K, &V) -> R,
     ) -> Result<R, Option<(K, V)>> {
         let Some(id) = self.find(hash, key) else {
-            self.count_miss(key, self.departures.last(hash));
+            self.count_miss(hash, key, self.departures.last(hash), clock, table);
             return Err(None);
         };
         if let Some(answer) =
@@ -259,15 +167,15 @@ impl<V, K: StoredKey> Shard<V, K> {
         {
             return Ok(answer);
         }
-        let (now, clock) = (clock.now(), table.now());
+        let (now, checked_at) = (clock.now(), table.now());
         let expired = self.rows.at(id).is_some_and(|row| now >= row.terms.deadline());
-        if !expired && self.rows.is_valid(id, table, clock) {
+        if !expired && self.rows.is_valid(id, table, checked_at) {
             // News from the log are missing, and it may be served once they are there; or a wildcard
             // was just being written down.
             let needs_lease = self.rows.at(id).is_some_and(|row| row.terms.needs_lease());
             self.counters.fail_closed += u64::from(needs_lease);
             let why = if needs_lease { MissReason::Lease } else { MissReason::Invalidated };
-            self.count_miss(key, why);
+            self.count_miss(hash, key, why, clock, table);
             return Err(None);
         }
         let (why, counted) = if expired {
@@ -275,7 +183,10 @@ impl<V, K: StoredKey> Shard<V, K> {
         } else {
             (Leaving::Invalidated, MissReason::Invalidated)
         };
-        self.count_miss(key, counted);
+        self.count_miss(hash, key, counted, clock, table);
+        if expired && self.is_kept(id, now) && self.rows.is_valid(id, table, checked_at) {
+            return Err(None);
+        }
         Err(self.remove(id, why))
     }
 
@@ -314,16 +225,65 @@ impl<V, K: StoredKey> Shard<V, K> {
         };
         self.requests += 1;
         self.policy.on_hit(&mut row.usage, self.requests);
-        if let Some(count) = self.counters.family_hits.get_mut(row.terms.family()) {
-            *count += 1;
+        match self.counters.family_hits.get_mut(row.terms.counter()) {
+            Some(count) => *count += 1,
+            None => note_marked_hit(&mut self.what_if, &mut self.counters, row, id, now),
         }
         Some(read(&row.key, &row.value))
     }
 
+    /// Has the row in a place, which must not be one that allows something, kept past its end for
+    /// so long.
+    pub(super) fn keep_past_end(&mut self, id: RowId, grace: Millis) {
+        if let Some(row) = self.rows.at(id)
+            && !row.terms.needs_lease()
+        {
+            let deadline = row.terms.deadline();
+            self.graces.put(deadline, id, deadline.saturating_add(grace));
+        }
+    }
+
+    /// Whether the row in a place, which is over, is kept all the same.
+    fn is_kept(&self, id: RowId, now: Millis) -> bool {
+        let deadline = self.rows.at(id).map(|row| row.terms.deadline());
+        deadline.is_some_and(|deadline| now < self.graces.end(deadline, id))
+    }
+
+    /// A value that is over by `longest` or less, is kept and was not invalidated, with how long it
+    /// has been over. Nothing is counted, and the policy hears nothing of it.
+    pub(super) fn past_end(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        longest: Millis,
+        clock: &Clock,
+        table: &InvalidationTable,
+    ) -> Option<(&V, Millis, Basis)> {
+        let id = self.find(hash, key)?;
+        // As for a lookup: first the time, then the clock of invalidations.
+        let now = clock.now();
+        let terms = self.rows.at(id)?.terms;
+        let over = now.checked_sub(terms.deadline())?;
+        if terms.needs_lease() || over > longest || !self.is_kept(id, now) {
+            return None;
+        }
+        let checked_at = table.now();
+        if !self.rows.is_valid(id, table, checked_at) {
+            return None;
+        }
+        let basis = self.basis(id)?;
+        self.rows.at(id).map(|row| (&row.value, over, basis))
+    }
+
     /// Has the row in a place, which was stored with all its slots, rest on a basis as well.
     pub(super) fn inherit(&mut self, id: RowId, basis: &Basis) {
-        if let Some((_, grounds)) = self.rows.with_grounds(id) {
+        if let Some((row, grounds)) = self.rows.with_grounds(id) {
             grounds.inherit(basis);
+            if what_if::is_followed(row.hash, self.followed_below)
+                && let Some(what_if) = &mut self.what_if
+            {
+                what_if.rest_on(row.hash, grounds, row.checked_at);
+            }
         }
     }
 
@@ -338,60 +298,13 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.find(hash, key).is_some()
     }
 
-    /// What is known of the row in a place.
-    pub(super) fn held(&self, id: RowId, now: Millis, table: &InvalidationTable) -> Option<Held> {
-        let (row, grounds) = (self.rows.at(id)?, self.rows.grounds.get(id as usize)?);
-        let mut key_slots = SlotList::new();
-        let tags = {
-            let own = grounds.all_slots(&row.key);
-            keys::push_slots_of_key_alone(row.key.bytes(), &mut key_slots);
-            own.iter().filter(|slot| !key_slots.contains(slot)).count()
-        };
-        let deadline = row.terms.deadline();
-        let needs_lease = row.terms.needs_lease();
-        let why_not = if now >= deadline {
-            Some(MissReason::Expired)
-        } else if !self.rows.is_current(id, table) {
-            Some(MissReason::Invalidated)
-        } else if needs_lease && self.lacks_lease(now, table) {
-            Some(MissReason::Lease)
-        } else {
-            None
-        };
-        let age = self.rows.set_at.get(id as usize)?.age(now);
-        Some(Held {
-            age,
-            left: deadline.saturating_sub(now),
-            tags,
-            bytes: row.weight,
-            permissive: needs_lease,
-            priority: row.terms.priority(),
-            why_not,
-        })
-    }
-
-    /// Why the key with this hash left last.
-    pub(super) fn last_departure(&self, hash: u32) -> MissReason {
-        self.departures.last(hash)
-    }
-
-    /// The key of the row in a place, if it begins with a prefix and the row can be served.
-    pub(super) fn live_key_at(
-        &self,
-        place: usize,
-        prefix: &[u8],
-        now: Millis,
-        table: &InvalidationTable,
-    ) -> Option<Box<[u8]>> {
-        let row = self.rows.rows.get(place)?.as_ref()?;
-        let is_live = row.key.bytes().starts_with(prefix)
-            && now < row.terms.deadline()
-            && self.rows.is_current(place as RowId, table);
-        is_live.then(|| row.key.bytes().into())
+    /// The row under this key, whatever its state.
+    pub(super) fn row_of(&self, hash: u32, key: &[u8]) -> Option<RowId> {
+        self.find(hash, key)
     }
 
     /// Whether what needs a lease would not be served for want of one.
-    fn lacks_lease(&self, now: Millis, table: &InvalidationTable) -> bool {
+    pub(super) fn lacks_lease(&self, now: Millis, table: &InvalidationTable) -> bool {
         let lease = self.lease.filter(|lease| !lease.serve_stale);
         lease.is_some_and(|lease| !table.holds_lease(now, lease.max_staleness))
     }
@@ -460,11 +373,12 @@ impl<V, K: StoredKey> Shard<V, K> {
     #[inline]
     pub(super) fn replace(&mut self, id: RowId, new: NewRow<'_, V>) -> Option<V> {
         let (row, grounds) = self.rows.with_grounds(id)?;
+        self.graces.forget(row.terms.deadline(), id);
         self.requests += 1;
         self.bytes = self.bytes - row.weight as usize + new.weight as usize;
         self.policy.on_overwrite(&mut row.usage, self.requests);
+        self.counters.count_set(new.life);
         let before = row.replace(grounds, new);
-        self.counters.sets += 1;
         self.policy.on_set(id, &self.rows);
         Some(before)
     }
@@ -480,14 +394,20 @@ impl<V, K: StoredKey> Shard<V, K> {
     ) -> RowId {
         self.requests += 1;
         let (weight, set_at) = (new.weight as usize, SetAt::new(now));
+        let life = new.life;
         self.make_room(weight, now, table, garbage);
+        let is_followed = self.is_followed(hash);
+        if is_followed {
+            self.tell_set(hash, &new, now);
+        }
         let usage = self.policy.on_insert(hash, self.requests);
-        let (row, grounds) = Row::new(key, new, hash, usage);
+        let (mut row, grounds) = Row::new(key, new, hash, usage);
+        row.terms.mark(is_followed);
         let id = self.rows.put(self.free.pop(), row, grounds, set_at);
         let rows = &self.rows;
         self.index.insert_unique(spread(hash), id, |&other| rows.hash_of(other));
         self.bytes += weight;
-        self.counters.sets += 1;
+        self.counters.count_set(life);
         self.policy.on_set(id, &self.rows);
         id
     }
@@ -528,19 +448,22 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.find(hash, key).and_then(|id| self.remove(id, Leaving::Replaced))
     }
 
-    /// Removes the rows numbered `from..to` for which `why` gives a reason. Returns how many of
-    /// them were neither expired before nor replaced.
+    /// Removes the rows numbered `from..to` for which `why` gives a reason; it is told until when
+    /// a row is kept. Returns how many of them were neither expired before nor replaced.
     pub(super) fn remove_where(
         &mut self,
         from: usize,
         to: usize,
-        mut why: impl FnMut(&mut Row<V, K>, &mut Grounds) -> Option<Leaving>,
+        mut why: impl FnMut(&mut Row<V, K>, &mut Grounds, Millis) -> Option<Leaving>,
         garbage: &mut Vec<(K, V)>,
     ) -> usize {
         let mut removed = 0;
         for id in from..to.min(self.rows.places()) {
             let id = id as RowId;
-            let reason = self.rows.with_grounds(id).and_then(|(row, grounds)| why(row, grounds));
+            let reason = self.rows.with_grounds(id).and_then(|(row, grounds)| {
+                let end = self.graces.end(row.terms.deadline(), id);
+                why(row, grounds, end)
+            });
             if let Some(reason) = reason {
                 removed += usize::from(reason == Leaving::Invalidated);
                 garbage.extend(self.remove(id, reason));
@@ -565,7 +488,11 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.free = Vec::new();
         self.bytes = 0;
         self.hand = 0;
+        self.graces.clear();
         self.policy.clear();
+        if let Some(what_if) = &mut self.what_if {
+            what_if.clear();
+        }
         std::mem::replace(&mut self.rows, Rows::new()).rows
     }
 
@@ -599,8 +526,12 @@ impl<V, K: StoredKey> Shard<V, K> {
         }
     }
 
-    /// Looks at the next few rows; one that can never be served again goes before a good one.
+    /// Finds what is only kept past its end, or else looks at the next few rows: one that can never
+    /// be served again goes before a good one.
     fn outdated_row(&mut self, now: Millis, table: &InvalidationTable) -> Option<(RowId, Leaving)> {
+        if let Some(id) = self.graces.first_over(now) {
+            return Some((id, Leaving::Expired));
+        }
         let clock = table.now();
         let places = self.rows.places();
         for _ in 0..OUTDATED_LOOKS.min(places) {
@@ -619,11 +550,17 @@ impl<V, K: StoredKey> Shard<V, K> {
 
     fn remove(&mut self, id: RowId, why: Leaving) -> Option<(K, V)> {
         let row = self.rows.take(id)?;
+        self.graces.forget(row.terms.deadline(), id);
         if let Ok(entry) = self.index.find_entry(spread(row.hash), |&other| other == id) {
             entry.remove();
         }
         self.free.push(id);
         self.bytes -= row.weight as usize;
+        if self.is_followed(row.hash)
+            && let Some(what_if) = &mut self.what_if
+        {
+            what_if.left(row.hash, why == Leaving::Invalidated);
+        }
         match why {
             Leaving::Evicted => {
                 self.counters.evictions += 1;
@@ -650,7 +587,19 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.departures.note(hash, why);
     }
 
-    fn count_miss(&mut self, key: &[u8], why: MissReason) {
+    fn count_miss(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        why: MissReason,
+        clock: &Clock,
+        table: &InvalidationTable,
+    ) {
+        if self.is_followed(hash)
+            && let Some(what_if) = &mut self.what_if
+        {
+            what_if.miss(hash, key, why, clock.now(), table);
+        }
         self.requests += 1;
         self.counters.misses_by_reason.count(why);
         self.counters.family_misses[Family::of(key) as usize] += 1;
@@ -666,6 +615,13 @@ impl<V, K: StoredKey> Shard<V, K> {
         assert_eq!(bytes, self.bytes, "bytes are miscounted");
         assert!(live.len() <= self.max_entries, "too many entries");
         assert!(bytes <= self.max_bytes, "too many bytes");
+        let kept = |id| {
+            self.rows
+                .at(id)
+                .is_some_and(|row| self.graces.end(row.terms.deadline(), id) > row.terms.deadline())
+        };
+        let graces = (0..self.rows.places()).filter(|&id| kept(id as RowId)).count();
+        assert_eq!(graces, self.graces.len(), "a grace outlived its row");
         for row in live {
             let found = self.find(row.hash, row.key.bytes()).and_then(|id| self.rows.at(id));
             let found = found.map(|found| found.key.bytes());

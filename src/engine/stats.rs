@@ -1,5 +1,6 @@
 //! What happened, in numbers.
 
+use super::analytics::lives::{LIFE_CLASSES, LifeClass, LifeCounts};
 use super::analytics::miss::MissCounts;
 use super::keys::{FAMILIES, FAMILY_NAMES};
 use serde::Serialize;
@@ -7,8 +8,9 @@ use serde::Serialize;
 /// Counters of one shard; plain integers, written under its lock.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Counters {
-    /// Entries stored, overwrites included.
-    pub sets: u64,
+    /// Entries stored, overwrites included, by how long they were to live.
+    #[serde(skip)]
+    pub sets_by_life: [u64; LIFE_CLASSES],
     /// Entries that left because room was needed.
     pub evictions: u64,
     /// Entries that left because their time was over.
@@ -34,8 +36,17 @@ pub struct Counters {
 }
 
 impl Counters {
+    #[inline]
+    pub(super) fn count_set(&mut self, life: LifeClass) {
+        if let Some(count) = self.sets_by_life.get_mut(life.index()) {
+            *count += 1;
+        }
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
-        self.sets += other.sets;
+        for (mine, theirs) in self.sets_by_life.iter_mut().zip(other.sets_by_life) {
+            *mine += theirs;
+        }
         self.evictions += other.evictions;
         self.expirations += other.expirations;
         self.invalidations += other.invalidations;
@@ -65,6 +76,12 @@ pub struct FamilyCounts {
 }
 
 impl Counters {
+    /// Entries stored, overwrites included.
+    #[must_use]
+    pub fn sets(&self) -> u64 {
+        self.sets_by_life.iter().sum()
+    }
+
     /// Lookups answered from memory.
     #[must_use]
     pub fn hits(&self) -> u64 {
@@ -97,6 +114,10 @@ pub struct Snapshot {
     pub misses: u64,
     /// The same by family of key.
     pub families: Vec<FamilyCounts>,
+    /// Entries stored, overwrites included.
+    pub sets: u64,
+    /// The same by how long they were to live, with the lookups they answered.
+    pub lives: Vec<LifeCounts>,
     /// Entries held, those included that expired and were not yet swept.
     pub entries: usize,
     /// Bytes held, own overhead included.

@@ -2,22 +2,22 @@
 
 use super::analytics::history::History;
 use super::analytics::journal::Journal;
+use super::analytics::lives::{self, LifeClass};
 use super::analytics::miss::MissReason;
-use super::analytics::samples::{Sample, Samples};
-use super::analytics::tag_names::TagNames;
+use super::analytics::samples::Samples;
 use super::basis::{self, Basis, InheritedKey};
 use super::clock::{Clock, Millis};
 use super::config::{ConfigError, EngineConfig};
-use super::names::Names;
+use super::grace::GRACE_BYTES;
+use super::keys;
 use super::policy::RowId;
-use super::row::{Grounds, NewRow, Row, weigh};
-use super::shard::{Leaving, Shard};
+use super::row::{NewRow, weigh};
+use super::shard::Shard;
 use super::stats::Snapshot;
 use super::stored_key::StoredKey;
-use super::{ids, keys};
 use crate::invalidation::pattern::Pattern;
 use crate::invalidation::slots::SlotList;
-use crate::invalidation::{Covered, InvalidationTable, Slot, Stamp};
+use crate::invalidation::{InvalidationTable, Slot, Stamp};
 use crate::sync::{Mutex, RawMutex, ShardGuard, ShardMutex};
 use foldhash::fast::RandomState;
 use lock_api::RawMutexTimed;
@@ -66,7 +66,7 @@ pub struct NewEntry<'a, V> {
     pub value_bytes: usize,
     /// How long it may be served, in milliseconds.
     pub ttl: Millis,
-    /// Weight on survival; 1 is ordinary.
+    /// Weight on survival; 1 is ordinary, 15 the most.
     pub priority: u8,
     /// [`Store::snapshot`] as it was before the value was read.
     pub stamp: Stamp,
@@ -102,40 +102,6 @@ pub struct Inserted<V, K = Box<[u8]>> {
     pub garbage: Garbage<V, K>,
 }
 
-/// What became of an invalidation, which was in effect before any row was looked at.
-#[derive(Debug)]
-pub struct Invalidated<V, K> {
-    /// Live entries that have left.
-    pub live: usize,
-    /// All that have left.
-    pub departed: Vec<Departed<V, K>>,
-    /// Whether there may be more that never will be served again. [`Store::sweep_some`] finds them.
-    pub unfinished: bool,
-}
-
-/// Where a sweep is to go on.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Hand {
-    shard: usize,
-    row: usize,
-}
-
-/// So often the clock advances for one invalidation.
-const ADVANCES: u64 = 2;
-
-/// A walk lets others in after this many rows: about a tenth of a millisecond.
-const ROWS_BETWEEN_PAUSES: usize = 2_048;
-
-/// Rows that are swept in one step: a fraction of a millisecond, where each is in memory far away.
-const ROWS_SWEPT_AT_ONCE: usize = 256;
-
-/// A store of so many entries at the most is looked through by an invalidation itself, to count
-/// what it drops: about a millisecond.
-const MOST_LOOKED_THROUGH: usize = 16_384;
-
-/// Of a larger store it looks at so many rows; a sweep looks at the others.
-const ROWS_LOOKED_AT: usize = 1_024;
-
 /// A concurrent table with lives, bounds and invalidation.
 ///
 /// Consistency: an operation on one key sees all operations on that key that ended before it
@@ -155,9 +121,9 @@ pub struct Store<V, L = RawMutex, K = Box<[u8]>> {
     pub(super) journal: Journal,
     lock_timeout: Duration,
     lock_timeouts: AtomicU64,
-    batch_size: usize,
+    pub(super) batch_size: usize,
     /// Called between two lock holds of a walk over many rows.
-    between_batches: fn(),
+    pub(super) between_batches: fn(),
 }
 
 impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
@@ -172,10 +138,14 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let count = config.effective_shards();
-        let shards = (0..count).map(|_| {
+        let shards = (0..count).map(|number| {
             let entries = config.max_entries / count;
             let bytes = config.max_bytes / count;
-            ShardMutex::new(Shard::new(config.policy, entries.max(1), bytes.max(1), config.lease))
+            let shard = Shard::new(config.policy, entries.max(1), bytes.max(1), config.lease);
+            // Which shard a key is in is chance: one of them stands for all. None does under a model
+            // checker, which must find the same in each run: which keys are followed is chance, too.
+            let estimates = number == 0 && !cfg!(any(loom, shuttle));
+            ShardMutex::new(if estimates { shard.with_what_if(config.policy) } else { shard })
         });
         Ok(Self {
             shards: shards.collect(),
@@ -353,6 +323,15 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         self.shard(hash).lock().holds(hash as u32, key)
     }
 
+    /// Where the entry of a key lies, for [`Self::get_at`]; be it one that may not be served now.
+    /// Counts nothing.
+    pub fn place_of(&self, key: &[u8]) -> Place {
+        let hash = self.hash(key);
+        let number = self.shard_number(hash);
+        let found = self.shards.get(number).and_then(|shard| shard.lock().row_of(hash as u32, key));
+        found.map_or(Place::NOWHERE, |id| self.place(number, id))
+    }
+
     /// Stores a value under its key, replacing what is there. Amortised `O(1)` plus the slots.
     pub fn insert(&self, entry: NewEntry<'_, V>) -> Inserted<V, K> {
         self.insert_with(entry, |key| K::from(key))
@@ -369,6 +348,42 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         self.insert_into(shard, number, entry, Some(basis), |shard, row, now, garbage| {
             shard.set(hash as u32, row, |key| K::from(key), now, &self.table, garbage)
         })
+    }
+
+    /// As [`Self::insert`] for a value that may be asked for by [`Self::past_end`] for so long past
+    /// its end. One that allows something may not, whatever is asked for.
+    pub fn insert_lasting(&self, entry: NewEntry<'_, V>, grace: Millis) -> Inserted<V, K> {
+        let hash = self.hash(entry.key);
+        let Some(shard) = self.try_shard(hash) else {
+            return Inserted::refused(Outcome::Busy, entry.value);
+        };
+        let number = self.shard_number(hash);
+        let value_bytes = entry.value_bytes.saturating_add(GRACE_BYTES);
+        let entry = NewEntry { value_bytes, ..entry };
+        self.insert_into(shard, number, entry, None, |shard, row, now, garbage| {
+            let id = shard.set(hash as u32, row, |key| K::from(key), now, &self.table, garbage);
+            shard.keep_past_end(id, grace);
+            id
+        })
+    }
+
+    /// Looks for a value that is over by `longest` or less, was stored by [`Self::insert_lasting`]
+    /// and was not invalidated. `read` is given it and how long it has been over, under the lock:
+    /// it must be quick and must not call back. With the answer comes what a result inherits that
+    /// is made of it: its end, which is past, too. `None`: there is none; nothing is counted.
+    ///
+    /// Consistency: as for a lookup, an invalidation that has returned is seen.
+    pub fn past_end<R>(
+        &self,
+        key: &[u8],
+        longest: Millis,
+        read: impl FnOnce(&V, Millis) -> R,
+    ) -> Option<(R, Basis)> {
+        let hash = self.hash(key);
+        let mut shard = self.try_shard(hash)?;
+        let (value, over, basis) =
+            shard.past_end(hash as u32, key, longest, &self.clock, &self.table)?;
+        Some((read(value, over), basis))
     }
 
     /// As [`Self::insert`]; where the key is new, `keep` makes what it is kept as, of the same
@@ -421,6 +436,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
             value: entry.value,
             weight,
             deadline: self.clock.deadline(self.clock.now(), entry.ttl),
+            life: LifeClass::of(entry.ttl),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -479,6 +495,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 .clock
                 .deadline(now, entry.ttl)
                 .min(basis.map_or(Millis::MAX, |basis| basis.deadline)),
+            life: LifeClass::of(entry.ttl),
             stamp: entry.stamp,
             checked_at,
             priority: entry.priority,
@@ -492,72 +509,6 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         Inserted { outcome: Outcome::Stored, place: self.place(number, id), garbage }
     }
 
-    /// Removes one key and keeps loads of it that are under way from storing it. Returns
-    /// whether it could still have been served, and its value.
-    pub fn delete(&self, key: &[u8]) -> (bool, Option<Departed<V, K>>) {
-        self.delete_telling(key, InvalidationTable::invalidate)
-    }
-
-    /// The same; the table is told by the caller.
-    pub fn delete_telling(
-        &self,
-        key: &[u8],
-        tell: impl FnOnce(&InvalidationTable, &Covered<'_>),
-    ) -> (bool, Option<Departed<V, K>>) {
-        let hash = self.hash(key);
-        let mut shard = self.shard(hash).lock();
-        // Counted before the slot is raised: afterwards the row is invalid in any case.
-        let deleted = shard.delete(hash as u32, key, self.clock.now(), &self.table);
-        drop(shard);
-        let mut names = Names::new();
-        names.add_key(key);
-        names.with_covered(|covered| tell(&self.table, covered));
-        deleted
-    }
-
-    /// Invalidates everything that is named. In effect at once and for all who share the table,
-    /// in the same time however many entries that are; then a bounded number of rows is looked at,
-    /// to count what was dropped and give its memory back.
-    pub fn invalidate(&self, names: &Names) -> Invalidated<V, K> {
-        self.invalidate_telling(names, InvalidationTable::invalidate)
-    }
-
-    /// The same; the table is told by the caller.
-    pub fn invalidate_telling(
-        &self,
-        names: &Names,
-        tell: impl FnOnce(&InvalidationTable, &Covered<'_>),
-    ) -> Invalidated<V, K> {
-        let live_before = self.table.now();
-        names.with_covered(|covered| tell(&self.table, covered));
-        if names.is_everything() {
-            let (live, departed) = self.empty();
-            return Invalidated { live, departed, unfinished: false };
-        }
-        // What was valid just before and is not named is valid still, unless somebody else
-        // invalidated something meanwhile.
-        let valid_at = Some(self.table.now()).filter(|&at| at == live_before + ADVANCES);
-        let patterns = names.patterns();
-        let (now, mut departed) = (self.clock.now(), Vec::new());
-        let (live, hand) = self.remove_some(
-            Hand::default(),
-            if self.len() > MOST_LOOKED_THROUGH { ROWS_LOOKED_AT } else { usize::MAX },
-            |row, grounds| {
-                let named = grounds.are_named(&row.key, names.slots(), |key| {
-                    patterns.iter().any(|pattern| fits(pattern, key))
-                });
-                if !named && row.checked_at == live_before {
-                    row.checked_at = valid_at.unwrap_or(live_before);
-                }
-                let was_live = now < row.terms.deadline() && grounds.stamp <= live_before;
-                let why = if was_live { Leaving::Invalidated } else { Leaving::Expired };
-                (named && !grounds.hold(&row.key, row.checked_at, &self.table)).then_some(why)
-            },
-            &mut departed,
-        );
-        Invalidated { live, departed, unfinished: hand.is_some() }
-    }
-
     /// Whether nothing that covers a key in any spelling was invalidated since `stamp`.
     fn may_store(&self, key: &[u8], stamp: Stamp, slots: &[Slot]) -> bool {
         self.table.is_current(stamp, slots)
@@ -565,83 +516,7 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
                 || !keys::is_covered(key, stamp, 0, &self.table))
     }
 
-    /// Invalidates everything that depends on one of these slots; see [`Self::invalidate`].
-    /// Returns how many live entries that were, and the values.
-    pub fn invalidate_slots(&self, slots: &[Slot]) -> (usize, Vec<Departed<V, K>>) {
-        let done = self.invalidate(&Names::of_slots(slots));
-        (done.live, done.departed)
-    }
-
-    /// Invalidates every key that fits a wildcard (see [`crate::invalidation::pattern`]) in any
-    /// spelling; see [`Self::invalidate`]. Returns how many live entries that were, and the values.
-    pub fn invalidate_pattern(&self, pattern: &[u8]) -> (usize, Vec<Departed<V, K>>) {
-        let mut names = Names::new();
-        names.add_pattern(pattern);
-        let done = self.invalidate(&names);
-        (done.live, done.departed)
-    }
-
-    /// Invalidates everything and gives the memory back. Returns how many live entries that were,
-    /// and the values. `O(entries)`.
-    pub fn clear(&self) -> (usize, Vec<Departed<V, K>>) {
-        self.table.invalidate_all();
-        self.empty()
-    }
-
-    /// Gives the memory of all entries back. Nothing is invalidated: whoever shares the table goes
-    /// on, and loads under way may be stored. Returns how many live entries that were. `O(entries)`.
-    pub fn empty(&self) -> (usize, Vec<Departed<V, K>>) {
-        let now = self.clock.now();
-        let (mut live, mut values) = (0, Vec::new());
-        for shard in &self.shards {
-            // One statement: the lock is gone before a key or a list is freed.
-            let rows = shard.lock().clear();
-            for row in rows.into_iter().flatten() {
-                live += usize::from(now < row.terms.deadline());
-                values.push((row.key, row.value));
-            }
-        }
-        (live, values)
-    }
-
-    /// Looks at the next rows and removes those that can never be served again. Returns what was
-    /// removed, and where to go on; `None` after the last row.
-    pub fn sweep_some(&self, from: Hand) -> (Vec<Departed<V, K>>, Option<Hand>) {
-        let (now, mut departed) = (self.clock.now(), Vec::new());
-        let (_, hand) = self.remove_some(
-            from,
-            ROWS_SWEPT_AT_ONCE,
-            |row, grounds| {
-                if now >= row.terms.deadline() {
-                    return Some(Leaving::Expired);
-                }
-                // Before the check, as for a lookup.
-                let checked_at = self.table.now();
-                if row.checked_at != checked_at
-                    && !grounds.hold(&row.key, row.checked_at, &self.table)
-                {
-                    return Some(Leaving::Invalidated);
-                }
-                row.checked_at = checked_at;
-                None
-            },
-            &mut departed,
-        );
-        (departed, hand)
-    }
-
-    /// Removes what can never be served again. Returns the values. `O(entries)`.
-    pub fn sweep(&self) -> Vec<Departed<V, K>> {
-        let (mut all, mut hand) = (Vec::new(), Some(Hand::default()));
-        while let Some(from) = hand {
-            let (departed, next) = self.sweep_some(from);
-            all.extend(departed);
-            hand = next;
-        }
-        all
-    }
-
-    /// Entries held, those included that expired and were not yet swept.
+    /// Entries held, those included that expired and were not yet swept, or are kept past their end.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
@@ -691,74 +566,9 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         snapshot.hits = snapshot.counters.hits();
         snapshot.misses = snapshot.counters.misses();
         snapshot.families = snapshot.counters.families();
+        snapshot.sets = snapshot.counters.sets();
+        snapshot.lives = lives::counts(&snapshot.counters.sets_by_life, &self.samples.life_hits());
         snapshot
-    }
-
-    /// Takes note of a sampled lookup that was a hit on the row in a place.
-    #[cold]
-    #[inline(never)]
-    fn sample_hit(&self, shard: &mut Shard<V, K>, start: Instant, id: RowId) {
-        let time = start.elapsed();
-        let Some(weight) = shard.take_sample() else { return };
-        let Some(key) = shard.key_at(id) else { return };
-        let (key, now) = (key.bytes(), self.clock.now());
-        let sample = Sample { key, hash: self.hash(key), is_hit: true, weight, time, now };
-        self.samples.note(&sample, |names| all_tags(key, shard.tags(id), names));
-    }
-
-    /// Takes note of a sampled lookup of a key.
-    #[cold]
-    #[inline(never)]
-    fn sample_lookup(
-        &self,
-        shard: &mut Shard<V, K>,
-        start: Instant,
-        hash: u64,
-        key: &[u8],
-        is_hit: bool,
-    ) {
-        let time = start.elapsed();
-        let Some(weight) = shard.take_sample() else { return };
-        let sample = Sample { key, hash, is_hit, weight, time, now: self.clock.now() };
-        self.samples.note(&sample, |names| {
-            // What was found outdated has left; then its key tells some.
-            let given = shard.find(hash as u32, key).map(|id| shard.tags(id));
-            all_tags(key, given.unwrap_or_default(), names)
-        });
-    }
-
-    /// Walks over some rows, `batch_size` of them per lock hold, and removes those for which `why`
-    /// gives a reason. Returns how many of them were invalidated, and where to go on.
-    fn remove_some(
-        &self,
-        from: Hand,
-        rows: usize,
-        why: impl Fn(&mut Row<V, K>, &mut Grounds) -> Option<Leaving>,
-        departed: &mut Vec<Departed<V, K>>,
-    ) -> (usize, Option<Hand>) {
-        let (mut removed, mut left, mut pause_at) =
-            (0, rows, rows.saturating_sub(ROWS_BETWEEN_PAUSES));
-        let mut hand = from;
-        while let Some(shard) = self.shards.get(hand.shard) {
-            let mut shard = shard.lock();
-            if hand.row >= shard.places() {
-                hand = Hand { shard: hand.shard + 1, row: 0 };
-                continue;
-            }
-            if left == 0 {
-                return (removed, Some(hand));
-            }
-            let to = hand.row.saturating_add(self.batch_size.min(left)).min(shard.places());
-            removed += shard.remove_where(hand.row, to, &why, departed);
-            drop(shard);
-            left -= to - hand.row;
-            hand.row = to;
-            if left <= pause_at && left > 0 {
-                (self.between_batches)();
-                pause_at = pause_at.saturating_sub(ROWS_BETWEEN_PAUSES);
-            }
-        }
-        (removed, None)
     }
 
     #[inline]
@@ -814,22 +624,6 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
 #[inline(always)]
 fn start_if_due<V, K: StoredKey>(shard: &Shard<V, K>) -> Option<Instant> {
     shard.is_sample_due().then(Instant::now)
-}
-
-/// Tags that an entry was given, and those that its key implies, whose names are told by it.
-fn all_tags(key: &[u8], given: SlotList, names: &TagNames) -> SlotList {
-    let mut tags = given;
-    keys::for_each_implied_tag(key, |slot, name| {
-        names.learn(slot, name);
-        keys::push_once(slot, &mut tags);
-    });
-    tags
-}
-
-/// Whether a wildcard covers a key as it is, or with its UUIDs in their one spelling.
-fn fits(pattern: &Pattern, key: &[u8]) -> bool {
-    pattern.matches(key)
-        || ids::with_canonical_uuids(key).is_some_and(|canonical| pattern.matches(&canonical))
 }
 
 impl<V, L, K> std::fmt::Debug for Store<V, L, K> {

@@ -15,6 +15,7 @@
 //!
 //! * [`slots`] — which slots a key, a prefix or a tag stands for;
 //! * [`table`] — the clock, the floor and the slots themselves;
+//! * [`subscriptions`] — who wants to hear when something is invalidated;
 //! * [`bus`] — what a table knows of the invalidations of other hosts; [`lease`] — until when;
 //! * [`pattern`] — wildcards in the syntax of Python's `fnmatch`;
 //! * `pattern_ring` — the last few of them, for all to see;
@@ -30,6 +31,7 @@ mod memory;
 pub mod pattern;
 mod pattern_ring;
 pub mod slots;
+pub mod subscriptions;
 pub mod table;
 #[cfg(not(any(loom, shuttle)))]
 mod table_file;
@@ -39,6 +41,7 @@ mod words;
 
 pub use pattern::Pattern;
 pub use slots::{Slot, SlotList};
+pub use subscriptions::{News, Subscriptions};
 pub use table::{Covered, InvalidationTable, Stamp, Told};
 #[cfg(not(any(loom, shuttle)))]
 pub use table::{SharedTable, Sharing, TableError};

@@ -105,6 +105,38 @@ pub(super) fn covers(ring: &impl Ring, keys: &[&[u8]], stamp: Stamp, checked_at:
             && ring.head(HORIZON_PUBLISHED).load(Ordering::Acquire) > checked_at)
 }
 
+/// The wildcards that were not there for all to see yet at some time, read once for many keys.
+pub(super) struct Fresh {
+    /// What each is; none: it could not be read.
+    patterns: Vec<Option<Pattern>>,
+    /// The newest time of one that is forgotten, if it may be among those; otherwise 0.
+    horizon: Stamp,
+}
+
+/// Reads the wildcards that [`covers`] would ask about, given the same `checked_at` and any stamp.
+pub(super) fn published_after(ring: &impl Ring, checked_at: Stamp) -> Fresh {
+    let patterns = (0..PATTERNS)
+        .filter(|place| ring.head(PATTERNS_PUBLISHED + place).load(Ordering::Acquire) > checked_at)
+        .map(|place| read(ring, place).map(|text| Pattern::new(&text)))
+        .collect();
+    // After the ring: what left it meanwhile has raised the horizon.
+    let is_fresh = ring.head(HORIZON_PUBLISHED).load(Ordering::Acquire) > checked_at;
+    let horizon = if is_fresh { ring.head(HORIZON).load(Ordering::Acquire) } else { 0 };
+    Fresh { patterns, horizon }
+}
+
+impl Fresh {
+    /// Whether one of them covers one of `keys`, or may: of those that are forgotten, one that is
+    /// newer than `stamp`. The others count whenever they came, for one that came before `stamp`
+    /// may have been under way then.
+    pub(super) fn covers(&self, keys: &[Box<[u8]>], stamp: Stamp) -> bool {
+        self.horizon > stamp
+            || self.patterns.iter().any(|pattern| {
+                pattern.as_ref().is_none_or(|pattern| keys.iter().any(|key| pattern.matches(key)))
+            })
+    }
+}
+
 /// A place that nobody else writes to, and the even state it had.
 fn take_place(ring: &impl Ring) -> Option<(usize, u64)> {
     (0..PATTERNS).find_map(|_| {

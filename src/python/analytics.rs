@@ -45,6 +45,12 @@ pub(super) fn history<'py>(
     Ok((in_seconds(inner.store.clock().now()), points))
 }
 
+/// Hit rates at other sizes and lives, or nothing.
+pub(super) fn what_if<'py>(py: Python<'py>, inner: &Inner) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let report = inner.store.what_if();
+    Ok(report.map(|report| pythonize::pythonize(py, &report)).transpose()?)
+}
+
 /// The last invalidations, newest first.
 pub(super) fn recent_invalidations(
     py: Python<'_>,

@@ -113,7 +113,9 @@ impl CacheCore {
     }
 
     /// Check everything about an entry but its value, before the value is loaded.
-    #[pyo3(signature = (key, ttl=None, tags=None, priority=1, refresh=false))]
+    ///
+    /// ``grace``: for how many seconds past its end it is kept for `_past_end`, if it allows nothing.
+    #[pyo3(signature = (key, ttl=None, tags=None, priority=1, refresh=false, grace=None))]
     fn _prepare(
         slf: &Bound<'_, Self>,
         key: &Bound<'_, PyAny>,
@@ -121,6 +123,7 @@ impl CacheCore {
         tags: Option<&Bound<'_, PyAny>>,
         priority: i64,
         refresh: bool,
+        grace: Option<Seconds>,
     ) -> PyResult<PreparedEntry> {
         let inner = &slf.get().inner;
         inner.check_open()?;
@@ -129,6 +132,7 @@ impl CacheCore {
             text::push_named_slots(tags, slf.get().inner.store.tag_names(), &mut tag_slots)?;
         }
         let (ttl, priority) = (inner.life(ttl, Life::Default)?, checked_priority(priority)?);
+        let grace = inner.grace(grace)?;
         let key = text::key(key)?;
         if refresh {
             // Whoever refreshes must not be overtaken by a load that began before.
@@ -137,7 +141,7 @@ impl CacheCore {
         let ticket = inner.loads.begin(&key);
         let cache = DroppedGuarded::new(slf.clone().unbind());
         let collector = Mutex::new(None);
-        Ok(PreparedEntry { cache, ticket, ttl, priority, tag_slots, collector })
+        Ok(PreparedEntry { cache, ticket, ttl, priority, grace, tag_slots, collector })
     }
 
     /// Remove one entry, on every worker and host.
@@ -576,6 +580,10 @@ impl CacheCore {
         analytics::history(py, &self.inner, seconds)
     }
 
+    fn _what_if<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        analytics::what_if(py, &self.inner)
+    }
+
     /// The last invalidations, newest first.
     fn _recent_invalidations(&self, py: Python<'_>, limit: usize) -> PyResult<Vec<Invalidation>> {
         analytics::recent_invalidations(py, &self.inner, limit)
@@ -584,6 +592,42 @@ impl CacheCore {
     /// What is known of a key.
     fn _explain<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         analytics::explain(key.py(), &self.inner, &text::key(key)?)
+    }
+
+    /// A value past its end that may be asked for all the same.
+    ///
+    /// Args:
+    ///     key: Name of the entry.
+    ///     longest: By how many seconds it may be over at the most.
+    ///
+    /// Returns:
+    ///     A copy of the value and by how many seconds it is over; None: there is none, or it was
+    ///     invalidated. Never one that allows something.
+    fn _past_end<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        longest: Seconds,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, f64)>> {
+        let py = key.py();
+        let found = self.inner.store.past_end(
+            &text::key(key)?,
+            self.inner.grace(Some(longest))?,
+            |value, over| (value.clone_ref(py), over),
+        );
+        let Some(((value, over), basis)) = found else { return Ok(None) };
+        let _guard = ExitGuard::hold();
+        if nested::is_any_loader()
+            && let Some(collector) = nested::current(py)?
+        {
+            // What is made of it is over as well, and so not kept.
+            collector.note(&self.inner, &basis, None);
+        }
+        Ok(Some((value.into_python(py)?, over as f64 / 1000.0)))
+    }
+
+    /// The clock that lives are counted on, in seconds.
+    fn _clock_seconds(&self) -> f64 {
+        self.inner.store.clock().now() as f64 / 1000.0
     }
 
     /// Some keys that begin with a prefix, and where to go on.

@@ -1,6 +1,7 @@
 //! The clock that tests move by hand.
 
 use crate::engine::clock::{Clock, ManualClock};
+use crate::rate_limit::NanoClock;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ pub(super) struct PyManualClock(Arc<ManualClock>);
 impl PyManualClock {
     pub(super) fn as_clock(&self) -> Clock {
         Clock::Manual(Arc::clone(&self.0))
+    }
+
+    pub(super) fn as_nano_clock(&self) -> NanoClock {
+        NanoClock::Manual(Arc::clone(&self.0))
     }
 }
 

@@ -371,6 +371,28 @@ impl Inner {
         Ok(self.after_insert(py, inserted))
     }
 
+    /// As [`Self::store_frozen`] for a value that is kept past its end for so long.
+    pub(super) fn store_lasting(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        frozen: Frozen,
+        about: &About,
+        grace: Millis,
+    ) -> PyResult<Outcome> {
+        self.check_open()?;
+        if self.is_from_before(about) {
+            return Ok(Outcome::Stale);
+        }
+        let inserted = self.store.insert_lasting(about.entry(key, frozen), grace);
+        Ok(self.after_insert(py, inserted))
+    }
+
+    /// For how long past its end a value may be kept: as asked for, cut to the longest life.
+    pub(super) fn grace(&self, asked: Option<Seconds>) -> PyResult<Millis> {
+        asked.map_or(Ok(0), |asked| self.life(Some(asked), Life::Default))
+    }
+
     /// Whether a value was loaded before the cache was last opened.
     #[inline]
     fn is_from_before(&self, about: &About) -> bool {

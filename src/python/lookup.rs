@@ -148,6 +148,34 @@ pub(super) fn recall_composite(
     found.unwrap_or(NOTHING)
 }
 
+/// What a key stands for, if it can be handed out at once; then it was counted as a hit. `None` says
+/// nothing and counted nothing: a lookup of the usual kind will tell.
+#[inline]
+pub(super) fn recall_key<'py>(
+    py: Python<'py>,
+    inner: &Inner,
+    hint: Hint,
+    key: &[u8],
+) -> Option<Bound<'py, PyAny>> {
+    let is_it = |kept: &[u8]| kept == key;
+    let mut found = recall_composite(py, inner, hint, is_it);
+    if found.is_nothing() {
+        let place = inner.store.place_of(key);
+        if place == Place::NOWHERE {
+            return None;
+        }
+        inner.composites.remember(hint, place);
+        found = recall_composite(py, inner, hint, is_it);
+    }
+    match found.take(py)? {
+        Ok(value) => Some(value),
+        Err(Raised) => {
+            drop(PyErr::take(py));
+            None
+        }
+    }
+}
+
 /// Looks a key up, and remembers under `hint` where it was.
 #[inline]
 pub(super) fn look_composite(

@@ -7,20 +7,25 @@
 //!   object for the caller; [`key`], [`memo`] — a text that is asked for again; [`pair`] — what
 //!   lookups return;
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys; [`event`] — names for a log;
+//! * [`token_memory`], [`decision_memory`] — what is known of a request by its token, in one call;
+//!   [`hit_counts`] — the account of that;
 //! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
 //! * [`spoken`] — what a caller wants invalidated; [`revoking`] — what is invalidated at the end of a `with` block;
 //! * [`nested`] — what a loader looks up, its result rests on;
 //! * [`exit_guard`] — threads that the interpreter ends while they are inside; [`fork`] — forks;
+//! * [`rate_limit`], [`rate_limiter`] — how often somebody may ask; who counts;
 //! * [`log`] — invalidation logs, for tools and tests;
-//! * [`analytics`] — what operators ask;
+//! * [`analytics`] — what operators ask; [`subscriptions`] — names whose invalidations are heard of;
 //! * [`gil_lock`], [`clock`], [`errors`].
 
 mod analytics;
+mod api_key_memory;
 mod bus;
 mod cache;
 mod call_key;
 mod clock;
+mod decision_memory;
 mod digest;
 mod errors;
 mod event;
@@ -28,6 +33,7 @@ mod exit_guard;
 mod fork;
 mod function;
 mod gil_lock;
+mod hit_counts;
 mod hot;
 mod hot_docs;
 mod inner;
@@ -40,11 +46,15 @@ mod memo;
 mod nested;
 mod pair;
 mod prepared;
+mod rate_limit;
+mod rate_limiter;
 mod raw;
 mod revoking;
 mod sizes;
 mod spoken;
+mod subscriptions;
 mod text;
+mod token_memory;
 mod typed;
 mod types;
 mod uuid;
@@ -57,9 +67,13 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _engine {
     #[pymodule_export]
+    use super::api_key_memory::ApiKeyMemory;
+    #[pymodule_export]
     use super::cache::CacheCore;
     #[pymodule_export]
     use super::clock::PyManualClock;
+    #[pymodule_export]
+    use super::decision_memory::{DecisionMemory, decision_key};
     #[pymodule_export]
     use super::digest::keyed_digest;
     #[pymodule_export]
@@ -69,13 +83,23 @@ mod _engine {
     #[pymodule_export]
     use super::function::{CachedCalls, CachedFunction, set_default_cache};
     #[pymodule_export]
+    use super::hit_counts::HitCounts;
+    #[pymodule_export]
     use super::log::{LogBatch, PyInvalidationLog};
     #[pymodule_export]
     use super::nested::forget_loaders;
     #[pymodule_export]
     use super::prepared::{LoadedValue, PreparedEntry};
     #[pymodule_export]
+    use super::rate_limit::{Decision, RateLimit};
+    #[pymodule_export]
+    use super::rate_limiter::LocalLimiter;
+    #[pymodule_export]
     use super::revoking::RevocationCore;
+    #[pymodule_export]
+    use super::subscriptions::PySubscriptions;
+    #[pymodule_export]
+    use super::token_memory::TokenMemory;
     #[pymodule_export]
     use super::typed::{escape_id, generate_auth_key, key_kinds};
     #[pymodule_export]

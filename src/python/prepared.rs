@@ -28,6 +28,8 @@ pub(super) struct PreparedEntry {
     pub(super) ticket: Ticket,
     pub(super) ttl: Millis,
     pub(super) priority: u8,
+    /// For how long past its end the value is kept, if it allows nothing.
+    pub(super) grace: Millis,
     pub(super) tag_slots: SlotList,
     /// That of the loader, once it runs.
     pub(super) collector: Mutex<Option<Arc<Collector>>>,
@@ -147,6 +149,10 @@ impl PreparedEntry {
             let tag_slots = entry.tag_slots.clone();
             let about = About { ttl, priority: entry.priority, stamp, tag_slots, permissive };
             match heritage.obstacle {
+                // What is made of others ends with them, and some of them may allow something.
+                None if heritage.is_none() && entry.grace > 0 && !permissive => {
+                    inner.store_lasting(slf.py(), key, frozen, &about, entry.grace)?
+                }
                 None if heritage.is_none() => inner.store_frozen(slf.py(), key, frozen, &about)?,
                 None => inner.store_made_of(slf.py(), key, frozen, &about, &heritage.basis)?,
                 Some(why) => {

@@ -19,7 +19,7 @@ from velro_cache.exceptions import ConfigError
 from velro_cache.l2 import MemoryL2
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.prometheus.families import FAMILIES
-from velro_cache.warming import Warmers, WarmReport
+from velro_cache.warming import PredictionLimits, Warmers, WarmReport
 
 DOCS = ROOT / "docs"
 SETTINGS = table_with(DOCS / "configuration.md", "Field")
@@ -234,6 +234,29 @@ def test_page_of_warming_lists_every_figure_and_option() -> None:
             if default is not None and name != "priority":
                 written = shown[name]["Default"].strip("`")
                 assert written == (str(default) if isinstance(default, bool) else f"{default:g}")
+
+
+def test_page_of_warming_lists_every_limit_and_figure_of_prediction() -> None:
+    rows = {row["Limit"].strip("`"): row for row in table_with(DOCS / "warming.md", "Limit")}
+    limits = {field.name: field.default for field in dataclasses.fields(PredictionLimits)}
+    assert list(rows) == list(limits)
+    for name, default in limits.items():
+        written = rows[name]["Default"]
+        assert written == (str(default) if isinstance(default, bool) else f"{default:g}"), name
+        if name == "hash_ids":
+            continue
+        low, high = (float(one.replace(",", "")) for one in rows[name]["Range"].split(" to "))
+        kind = type(default)
+        PredictionLimits(**{name: kind(low)}), PredictionLimits(**{name: kind(high)})
+        for outside in (kind(low) - 1, kind(high) + 1):
+            with pytest.raises(ValueError, match=name):
+                PredictionLimits(**{name: outside})
+    figures = table_with(DOCS / "warming.md", "Figure of `prediction`")
+    cache = OptimizedCacheManager()
+    cache.warmers.predict({})
+    assert [row["Figure of `prediction`"].strip("`") for row in figures] == list(
+        cache.get_stats()["prediction"]
+    )
 
 
 def test_page_of_the_service_lists_every_option() -> None:

@@ -86,6 +86,6 @@ fn shards_stay_whole_under_load() {
         });
         cache.store.validate();
         let counters = cache.store.stats().counters;
-        assert!(counters.sets > 0 && counters.hits() > 0 && counters.misses() > 0, "{policy:?}");
+        assert!(counters.sets() > 0 && counters.hits() > 0 && counters.misses() > 0, "{policy:?}");
     }
 }

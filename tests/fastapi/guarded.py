@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi.routing import APIRoute
 from serving import GrantTable
 
 from velro_cache.authorization.identity import Identity
@@ -108,9 +109,10 @@ class Service(GrantTable):
         return await self._role(f"team:{team_id}", user_id, required_role)
 
 
-def guarded_app(**options: Any) -> FastAPI:
+def guarded_app(route_class: type[APIRoute] = APIRoute, **options: Any) -> FastAPI:
     """Routes behind each kind of guard."""
     app = FastAPI(**options)
+    app.router.route_class = route_class
 
     @app.get("/me", responses=AUTH_RESPONSES)
     async def me(identity: IdentityDep, request: Request) -> dict[str, Any]:

@@ -60,5 +60,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "/invalidate/pattern": {"pattern": "auth:user:*"},
     "/invalidate/key": {"key": "auth:user:u:profile"},
     "/clear": {"confirm": "default"},
+    "/warm": {"kinds": "all"},
 }
 """A body that each changing route understands."""
+
+QUERIES: dict[str, dict[str, str]] = {"/keys/explain": {"key": "auth:user:u:profile"}}
+"""Parameters of the reading routes that need some."""

@@ -13,6 +13,7 @@ from operated import (
     BODIES,
     OPERATOR,
     PREFIX,
+    QUERIES,
     SCRAPER,
     client_of,
     operated,
@@ -37,7 +38,8 @@ def app(cache: OptimizedCacheManager) -> FastAPI:
 
 def test_routes_are_those_that_are_expected(app: FastAPI) -> None:
     assert {path.removeprefix(PREFIX) for _, path in routes(app)} == set(BODIES) | {
-        *("/stats", "/targets", "/config", "/keys", "/invalidations"),
+        *("/stats", "/targets", "/config", "/keys", "/invalidations", "/warming"),
+        *("/history", "/top", "/keys/explain", "/recommendations"),
         *("/health/live", "/health/ready", "/metrics"),
     }
 
@@ -61,7 +63,9 @@ def test_every_route_refuses_whoever_may_not(
 def test_every_route_lets_the_right_one_through(app: FastAPI) -> None:
     for method, path in routes(app):
         credential = SCRAPER if path.endswith("/metrics") else OPERATOR
-        answer = client_of(app, credential).request(method, path, json=body_of(path))
+        answer = client_of(app, credential).request(
+            method, path, json=body_of(path), params=QUERIES.get(path.removeprefix(PREFIX))
+        )
         assert answer.status_code == 200, (path, answer.text)
         assert answer.headers["cache-control"] == "no-store", path
 

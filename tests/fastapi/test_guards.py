@@ -11,6 +11,7 @@ import pytest
 import starlette.exceptions
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from guarded import Issuer, Service, ask, at, bearer, guarded_app, raw_messages, scope_of
 from starlette.websockets import WebSocketDisconnect
@@ -21,6 +22,7 @@ from velro_cache.exceptions import AuthorizationUnavailable, ConfigError, Loader
 from velro_cache.fastapi import (
     AccessDenied,
     CacheManagerDep,
+    GuardedRoute,
     OptimizedAuthMiddleware,
     ReadableGeneration,
     RequireGenerationAccess,
@@ -61,9 +63,14 @@ class Bench:
         self.service.grant(generation, user, f"token-of-{user}", **fields)
 
 
+@pytest.fixture(params=[APIRoute, GuardedRoute], ids=["resolved by FastAPI", "guarded route"])
+def route_class(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench(route_class: Any) -> Bench:
+    return Bench(guarded_app(route_class))
 
 
 # --- who is let in --------------------------------------------------------------------------
@@ -464,8 +471,8 @@ async def test_problem_documents_on_request(bench: Bench) -> None:
 # --- one seam -------------------------------------------------------------------------------
 
 
-def test_one_override_replaces_every_guard() -> None:
-    app = guarded_app()
+def test_one_override_replaces_every_guard(route_class: Any) -> None:
+    app = guarded_app(route_class)
     paths = ["/me", "/generations/g", f"/by-uuid/{UUID(int=1)}", "/projects/p", "/teams/t"]
     with TestClient(app) as client:
         app.dependency_overrides[get_optimized_auth_middleware] = AllowAll("eve")
@@ -498,8 +505,8 @@ async def _for_the_connection(connection: Any) -> AllowAll:
     "override",
     [AllowAll("eve"), Shaped, lambda: AllowAll("eve"), _async_override, _for_the_connection],
 )
-def test_an_override_has_any_shape(override: Any) -> None:
-    app = guarded_app()
+def test_an_override_has_any_shape(override: Any, route_class: Any) -> None:
+    app = guarded_app(route_class)
     app.dependency_overrides[get_optimized_auth_middleware] = override
     with TestClient(app) as client:
         assert client.get("/me").json() == {"user": "eve"}
@@ -532,8 +539,8 @@ def _depends_by_default(cache: Any = Depends(get_cache)) -> AllowAll:  # noqa: B
         lambda *, a: AllowAll(),
     ],
 )
-def test_an_override_that_cannot_be_called_lets_nobody_in(override: Any) -> None:
-    app = guarded_app()
+def test_an_override_that_cannot_be_called_lets_nobody_in(override: Any, route_class: Any) -> None:
+    app = guarded_app(route_class)
     app.dependency_overrides[get_optimized_auth_middleware] = override
     with TestClient(app) as client, pytest.raises(ConfigError, match="override"):
         client.get("/me")
@@ -551,10 +558,11 @@ def test_overrides_are_those_of_the_application_that_serves() -> None:
         assert client.get("/inner/me").json() == {"user": "eve"}
 
 
-def test_the_lifespan_names_the_verifier() -> None:
+def test_the_lifespan_names_the_verifier(route_class: Any) -> None:
     service, issuer = Service(), Issuer()
     service.grant("g", "ada", "token-of-ada")
-    app = guarded_app(lifespan=velro_lifespan(authorization=service, authenticate=issuer))
+    lifespan = velro_lifespan(authorization=service, authenticate=issuer)
+    app = guarded_app(route_class, lifespan=lifespan)
     with TestClient(app) as client:
         for _ in range(3):
             assert client.get("/generations/g", headers=bearer("ada")).status_code == 200

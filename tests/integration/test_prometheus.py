@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,17 @@ def test_every_figure_is_shown(cache: OptimizedCacheManager) -> None:
     # Errors are shown by kind.
     unread = {key for part in parts for key in set(stats[part]) - stats[part].read}
     assert unread == {"path", "not_shared_because", "last_error", "backend", "seal", "errors"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: make test-tools")
+def test_promtool_has_nothing_to_say(cache: OptimizedCacheManager) -> None:
+    registry = CollectorRegistry()
+    registry.register(CacheCollector(cache))
+    check = ["promtool", "check", "metrics"]
+    checked = subprocess.run(
+        check, input=generate_latest(registry), capture_output=True, check=False, timeout=60
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_silence_of_the_log_is_seen(redis_of_its_own: RedisServer, tmp_path: Path) -> None:

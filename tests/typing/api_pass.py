@@ -338,3 +338,22 @@ def applications() -> None:
     refused: HTTPException = AuthenticationRequired()
     assert_type(refused.status_code, int)
     OptimizedCacheManager(clock=FrozenClock().engine)
+
+
+class ServiceWithTextIds:
+    """A service that says of which kind its ids are."""
+
+    async def validate_generation_media_access(
+        self,
+        generation_id: str,
+        user_id: str,
+        auth_token: str,
+        client_ip: str | None = None,
+        expires_in: int = 3600,
+    ) -> GenerationPermissions:
+        return GenerationPermissions.denied(generation_id, user_id)
+
+
+def services_with_ids_of_one_kind() -> None:
+    velro_lifespan(authorization=ServiceWithTextIds())
+    OptimizedAuthMiddleware(authorization=ServiceWithTextIds())

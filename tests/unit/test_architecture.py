@@ -12,14 +12,16 @@ PACKAGE = Path(__file__).parents[2] / "python" / "velro_cache"
 
 # From the top. A unit may import units of lower layers, and of its own layer only as named below.
 LAYERS: list[set[str]] = [
-    {"fastapi", "prometheus", "testing", "cli", "__main__"},
-    {"authorization", "decorators"},
+    {"fastapi", "prometheus", "opentelemetry", "testing", "cli", "__main__"},
+    {"authorization", "api_keys", "decorators", "rate_limit"},
     {
         "manager",
         "registry",
         "performance",
         "loader",
         "loading",
+        "load_request",
+        "freshness",
         "observed",
         "flight",
         "typed_entries",
@@ -27,7 +29,7 @@ LAYERS: list[set[str]] = [
         "refill",
     },
     {"l2", "warming"},
-    {"config", "configured", "stats", "outbox", "hidden_ids"},
+    {"config", "configured", "stats", "outbox", "hidden_ids", "recommendations", "request_ids"},
     {"exceptions", "_engine", "fork_safety"},
 ]
 WITHIN_A_LAYER = {
@@ -42,6 +44,11 @@ WITHIN_A_LAYER = {
     ("manager", "revoking"),
     ("manager", "typed_entries"),
     ("revoking", "typed_entries"),
+    ("loading", "freshness"),
+    ("freshness", "flight"),
+    ("loading", "load_request"),
+    ("load_request", "freshness"),
+    ("load_request", "loader"),
     ("loading", "loader"),
     ("loading", "typed_entries"),
     ("loading", "refill"),
@@ -49,6 +56,7 @@ WITHIN_A_LAYER = {
     ("loader", "refill"),
     ("configured", "config"),
     ("stats", "config"),
+    ("recommendations", "config"),
     ("_engine", "exceptions"),
 }
 # Third parties, and the only places where they may be imported.
@@ -57,11 +65,13 @@ OPTIONAL = {
     "starlette": {"fastapi"},
     "pydantic": {"fastapi"},
     "rich": {"cli"},
-    "sqlalchemy": {"outbox"},
+    "sqlalchemy": {"outbox", "api_keys"},
+    "alembic": {"api_keys"},
     "redis": {"l2"},
     "msgpack": {"l2"},
     "cryptography": {"l2"},
     "prometheus_client": {"prometheus"},
+    "opentelemetry": {"opentelemetry"},
     "pytest": {"testing"},
 }
 

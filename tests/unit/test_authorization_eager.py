@@ -165,7 +165,7 @@ async def test_shutdown_ends_what_is_under_way(bench: Bench) -> None:
 async def test_so_many_decisions_are_remembered_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("velro_cache.authorization.eager._MOST_WATCHED", 3)
+    monkeypatch.setattr("velro_cache.freshness.due_times._MOST_WATCHED", 3)
     now = NOON
     eager = EagerReloads(lambda: now, chance=lambda: 0.5)
     for number in range(5):

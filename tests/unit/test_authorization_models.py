@@ -170,6 +170,9 @@ def test_copies_pickles_and_json_carry_everything() -> None:
     assert hash(again) == hash(decision)
     as_dict = dataclasses.asdict(decision) | {"expires_at": None}
     assert json.loads(json.dumps(as_dict))["audit_trail"] == [{"a": {"b": 1}}]
+    assert again.seconds_left(NOON - timedelta(seconds=1)) == 1
+    # What is only there for speed is not shown.
+    assert not [name for name in as_dict if name.startswith("_")]
 
 
 def test_the_answer_to_a_covered_question_is_the_decision_itself() -> None:

@@ -31,6 +31,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_staleness_seconds": (0.1, 3600),
     "log_timeout_seconds": (0.05, 60),
     "refill_limit": (1, 100_000),
+    "reload_concurrency": (1, 100_000),
+    "adaptive_ttl_min_seconds": (0.01, 31_536_000),
     "l2_timeout_seconds": (0.001, 60),
 }
 INTEGERS = {
@@ -40,6 +42,7 @@ INTEGERS = {
     "compression_threshold_bytes",
     "warming_batch_size",
     "refill_limit",
+    "reload_concurrency",
 }
 
 
@@ -77,6 +80,10 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "max_staleness_seconds": 1.0,
         "on_silence": "reload",
         "refill_limit": 32,
+        "reload_concurrency": 16,
+        "adaptive_ttl": False,
+        "adaptive_ttl_min_seconds": 5.0,
+        "adaptive_ttl_max_seconds": None,
         "redis_url": None,
         "l2_timeout_seconds": 0.1,
         "l2_single_flight": False,
@@ -317,6 +324,10 @@ class TestFromEnvironment:
             "VELRO_CACHE_MAX_STALENESS_SECONDS": "0.5",
             "VELRO_CACHE_ON_SILENCE": "SERVE_STALE",
             "VELRO_CACHE_REFILL_LIMIT": "8",
+            "VELRO_CACHE_RELOAD_CONCURRENCY": "4",
+            "VELRO_CACHE_ADAPTIVE_TTL": "yes",
+            "VELRO_CACHE_ADAPTIVE_TTL_MIN_SECONDS": "2",
+            "VELRO_CACHE_ADAPTIVE_TTL_MAX_SECONDS": "110",
             "VELRO_CACHE_REDIS_URL": "redis://cache",
             "VELRO_CACHE_L2_TIMEOUT_SECONDS": "0.2",
             "VELRO_CACHE_L2_SINGLE_FLIGHT": "yes",
@@ -354,6 +365,10 @@ class TestFromEnvironment:
             max_staleness_seconds=0.5,
             on_silence="serve_stale",
             refill_limit=8,
+            reload_concurrency=4,
+            adaptive_ttl=True,
+            adaptive_ttl_min_seconds=2,
+            adaptive_ttl_max_seconds=110,
             redis_url="redis://cache",
             l2_timeout_seconds=0.2,
             l2_single_flight=True,

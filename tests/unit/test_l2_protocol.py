@@ -25,6 +25,7 @@ from velro_cache import (
     OptimizedCacheManager,
 )
 from velro_cache._engine import ManualClock
+from velro_cache.freshness import Freshness
 from velro_cache.l2 import LockAnswer, MemoryL2
 
 KEY = "auth:user:42:profile"
@@ -854,3 +855,18 @@ class TestSettings:
     def test_no_figure_shows_a_secret(self, log: Log, l2: MemoryL2) -> None:
         one = host(log, l2, l2_signing_key=OTHER_SECRET, redis_url="redis://:pass@x")
         assert OTHER_SECRET not in str(one.get_stats()) and "pass@" not in str(one.get_stats())
+
+
+async def test_a_value_that_is_refused_leaves_no_life_to_the_next_one(log: Log) -> None:
+    l2, clock = MemoryL2(), ManualClock()
+    a, b = host(log, l2), host(log, l2, clock=clock)
+    granted: dict[str, Any] = {"tags": ["user:ada"], "ttl": lambda value: value["left"]}
+    await a.aget_or_load(KEY, lambda: {"left": 3000}, **granted)
+    await writes_are_over(a)
+    a.revoke("user:ada")
+    b.catch_up()
+    adaptive = Freshness(adaptive_ttl=True)
+    loaded = await b.aget_or_load(KEY, lambda: {"left": 5}, freshness=adaptive, **granted)
+    assert loaded == {"left": 5}
+    clock.advance(6)
+    assert b.get(KEY) == (None, False)

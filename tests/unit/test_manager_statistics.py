@@ -44,11 +44,15 @@ OURS = {
     "miss_reasons",
     "latency_ns",
     "families",
+    "lives",
     "fail_closed",
     "stale_served",
     "sharing",
     "log",
     "l2",
+    "freshness",
+    "adaptive_ttl",
+    "prediction",
 }
 
 
@@ -64,9 +68,11 @@ def test_a_new_cache_has_counted_nothing(cache: OptimizedCacheManager) -> None:
     counters = DOCUMENTED | OURS
     counters -= {name for name in counters if name.startswith(("target_", "max_", "meeting_"))}
     counters -= {"eviction_policy", "compression_enabled", "name", "latency_ns", "families"}
-    counters -= {"sharing", "log", "l2"}
+    counters -= {"sharing", "log", "l2", "freshness", "adaptive_ttl", "prediction"}
     assert not any(stats["nested_rejects"].values())
     counters -= {"nested_rejects"}
+    assert {life["estimated_hit_rate_percent"] for life in stats["lives"]} == {None}
+    counters -= {"lives"}
     assert not any(stats["miss_reasons"].values())
     counters -= {"miss_reasons"}
     assert {name: stats[name] for name in counters} == dict.fromkeys(counters, 0)
@@ -115,6 +121,26 @@ async def test_a_load_counts_one_miss_and_one_set(cache: OptimizedCacheManager) 
     cache.get_or_load("a", lambda: 1)
     await cache.aget_or_load("b", lambda: 1)
     assert cache.get_stats()["cache_hits"] == 2
+
+
+def test_hit_rates_are_told_by_the_life_that_values_were_given(make_cache: Any) -> None:
+    cache = make_cache(max_ttl_seconds=200_000)
+    lives = {"short": 5, "exact": 300, "long": 7200, "longest": 100_000}
+    for name, ttl in lives.items():
+        cache.get_or_load(name, lambda: 1, ttl=ttl)
+    for _ in range(20_000):
+        cache.get("exact")
+    for _ in range(60_000):
+        cache.get("long")
+    cache.set("exact", 2, ttl=301)
+    told = {life["ttl_at_most_seconds"]: life for life in cache.get_stats()["lives"]}
+    assert list(told) == [10, 60, 300, 900, 3600, 86_400, None]
+    assert [life["sets"] for life in told.values()] == [1, 0, 1, 1, 0, 1, 1]
+    assert told[300]["estimated_hits"] == pytest.approx(20_000, rel=0.3)
+    assert told[86_400]["estimated_hits"] == pytest.approx(60_000, rel=0.2)
+    assert told[10]["estimated_hit_rate_percent"] == 0.0
+    assert told[60]["estimated_hit_rate_percent"] is None
+    assert told[300]["estimated_hit_rate_percent"] > 99.9
 
 
 def test_each_family_of_keys_is_counted_apart(cache: OptimizedCacheManager) -> None:

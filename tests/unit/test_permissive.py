@@ -22,6 +22,7 @@ from velro_cache import (
     cached_authorization,
 )
 from velro_cache.authorization.cached_check import CachedGenerationAccess
+from velro_cache.load_request import requested
 
 Load = Callable[..., Any]
 
@@ -279,8 +280,9 @@ async def test_checks_of_generations_say_it_of_their_decisions(
 
 
 def test_every_way_to_load_takes_it() -> None:
-    for name in ["get_or_load", "aget_or_load", "load_missing", "aload_missing"]:
-        parameter = inspect.signature(getattr(OptimizedCacheManager, name)).parameters["permissive"]
+    ways = [OptimizedCacheManager.get_or_load, OptimizedCacheManager.aget_or_load, requested]
+    for way in ways:
+        parameter = inspect.signature(way).parameters["permissive"]
         assert parameter.default is True
         assert parameter.kind is parameter.KEYWORD_ONLY
 

@@ -1,7 +1,7 @@
 """Who may do what: decisions, the service that makes them, and the check that caches them."""
 
+from velro_cache.authorization.batched_checks import BatchedAnswers, BatchedChecks
 from velro_cache.authorization.cached_check import CachedGenerationAccess
-from velro_cache.authorization.cached_role_check import CachedRoleAccess
 from velro_cache.authorization.current import (
     current_authorization_service,
     register_authorization_service,
@@ -27,8 +27,9 @@ __all__ = [
     "AuthorizationMethod",
     "AuthorizationResult",
     "AuthorizationService",
+    "BatchedAnswers",
+    "BatchedChecks",
     "CachedGenerationAccess",
-    "CachedRoleAccess",
     "GenerationAccessService",
     "GenerationPermissions",
     "HighPerformanceAuthorizationService",

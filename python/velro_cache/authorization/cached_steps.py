@@ -1,12 +1,13 @@
 """The steps of a decision, answered from the cache: ownership, role in a team, part in a project.
 
-They need no credential, so a key holds the user, the resource, the role that was asked for, and a
-digest of the service that decided. Each role is a question of its own: an answer about viewers
-never answers one about admins, in either direction.
+Services and guards ask here alike. The steps need no credential, so a key holds the user, the
+resource, the role that was asked for, and a digest of the service that decided. Each role is a
+question of its own: an answer about viewers never answers one about admins, in either direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -16,7 +17,7 @@ from velro_cache.authorization.check_statistics import CheckStatistics
 from velro_cache.authorization.kept_decisions import KeptDecisions
 from velro_cache.authorization.models import AuthorizationResult, TeamRole
 from velro_cache.authorization.scope import digest_of, scope_of
-from velro_cache.authorization.service import AuthorizationService
+from velro_cache.exceptions import AuthorizationUnavailable
 from velro_cache.manager import Id
 from velro_cache.warming.hot_keys import HotKeys
 
@@ -67,7 +68,8 @@ class CachedSteps:
     """Answers the three questions through a cache.
 
     Args:
-        service: Who decides what is not cached.
+        service: Who decides what is not cached; an ``AuthorizationService``, or an object with
+            those of its methods that are needed.
         kept: Where and how decisions are kept.
         namespace: As for ``HighPerformanceAuthorizationService``.
         statistics: For each step by its name, the account to count in.
@@ -77,10 +79,10 @@ class CachedSteps:
 
     def __init__(
         self,
-        service: AuthorizationService,
+        service: object,
         kept: KeptDecisions,
         namespace: str | None,
-        statistics: dict[str, CheckStatistics],
+        statistics: Mapping[str, CheckStatistics],
     ) -> None:
         self._service = service
         self._kept = kept
@@ -116,6 +118,41 @@ class CachedSteps:
         result = await self._load(step, resource_id, user_id, required_role, True, perf_counter())
         return self._kept.grant_seconds(result)
 
+    async def preload(
+        self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None = None
+    ) -> float | None:
+        """Ask a question that nobody has asked yet, and keep the answer if it is a grant.
+
+        Args:
+            step: The question.
+            resource_id: As for :meth:`answer`.
+            user_id: As for :meth:`answer`.
+            required_role: As for :meth:`answer`.
+
+        Returns:
+            As :meth:`reload`. A denial is not kept: the room for denials belongs to requests.
+
+        Raises:
+            Exception: As for :meth:`answer`.
+        """
+        result = await self._load(
+            step, resource_id, user_id, required_role, True, perf_counter(), ahead=True
+        )
+        return self._kept.grant_seconds(result)
+
+    def is_kept(
+        self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None = None
+    ) -> bool:
+        """Whether the answer to a question is there; looking counts as no use.
+
+        Args:
+            step: The question.
+            resource_id: As for :meth:`answer`.
+            user_id: As for :meth:`answer`.
+            required_role: As for :meth:`answer`.
+        """
+        return self._key(step, resource_id, user_id, required_role) in self._kept.cache
+
     async def answer(
         self,
         step: Step,
@@ -137,6 +174,7 @@ class CachedSteps:
             What the service said; a denial if that has expired by now.
 
         Raises:
+            AuthorizationUnavailable: The service cannot answer such questions.
             TypeError: An id is none, or the service returned no result.
             ValueError: There is no such role; the service decided about somebody else; or it
                 granted the role for which it was asked to somebody who has a lower one.
@@ -150,13 +188,14 @@ class CachedSteps:
         key = self._key(step, resource_id, user_id, required_role)
         statistics = self._statistics[step.name]
         result = None if refresh else self._kept.found(key, AuthorizationResult, statistics)
+        is_hit = result is not None
         if result is not None:
-            statistics.record_hit(perf_counter() - started, granted=result.granted)
+            statistics.hits.record(perf_counter() - started, result.granted)
         else:
             result = await self._load(step, resource_id, user_id, required_role, refresh, started)
         if self._hot_keys is not None and result.granted:
             role = () if required_role is None else (required_role.value,)
-            self._hot_keys.note(step.name, resource_id, user_id, *role)
+            self._hot_keys.note(step.name, resource_id, user_id, *role, loaded=not is_hit)
         return result
 
     async def _load(
@@ -167,6 +206,7 @@ class CachedSteps:
         required_role: TeamRole | None,
         refresh: bool,
         started: float,
+        ahead: bool = False,
     ) -> AuthorizationResult:
         asked = False
 
@@ -179,7 +219,10 @@ class CachedSteps:
         granted: bool | None = None
         try:
             tags = ("auth", step.kind)
-            result = await self._kept.load(key, ask, tags=tags, refresh=refresh)
+            # Ahead of a request, it joins the load of one that came first, or is joined by it.
+            joins = ahead or not refresh
+            longest = _not_at_all_if_denied if ahead else None
+            result = await self._kept.load(key, ask, tags=tags, refresh=not joins, longest=longest)
             granted = result.granted
             return result
         finally:
@@ -195,14 +238,16 @@ class CachedSteps:
     async def _ask(
         self, step: Step, resource_id: Id, user_id: Id, required_role: TeamRole | None
     ) -> AuthorizationResult:
+        where = f"{type(self._service).__name__}.{step.method}"
+        ask = getattr(self._service, step.method, None)
+        if ask is None:
+            raise AuthorizationUnavailable(f"there is no {where}")
         stamp = self._kept.cache.snapshot()
         about = {step.resource: resource_id, "user_id": user_id}
         if required_role is None:
-            result = await getattr(self._service, step.method)(**about)
+            result = await ask(**about)
         else:
-            method = getattr(self._service, step.method)
-            result = await method(**about, required_role=required_role)
-        where = f"{type(self._service).__name__}.{step.method}"
+            result = await ask(**about, required_role=required_role)
         if not isinstance(result, AuthorizationResult):
             raise TypeError(f"{where} returned {type(result).__name__}, not AuthorizationResult")
         said_resource = resource_id if result.resource_id is None else result.resource_id
@@ -220,3 +265,7 @@ class CachedSteps:
             raise ValueError(f"{where} granted a role to somebody whose own role is lower")
         self._kept.rests_on(stamp, team=result.team_context, project=result.project_context)
         return result
+
+
+def _not_at_all_if_denied(result: AuthorizationResult) -> float | None:
+    return None if result.granted else 0.0

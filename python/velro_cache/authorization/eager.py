@@ -13,18 +13,15 @@ import contextvars
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
-from velro_cache.fork_safety import ForkSafeLock
+from velro_cache.freshness.due_times import DueTimes
 from velro_cache.warming.limits import cancel_all, check_concurrency
 
 __all__ = ["EagerReloads"]
 
 log = logging.getLogger("velro_cache")
-
-_MOST_WATCHED: Final = 10_000
-"""Decisions whose end is remembered; about two megabytes."""
 
 
 class EagerReloads:
@@ -42,13 +39,10 @@ class EagerReloads:
     """
 
     __slots__ = (
-        "_chance",
         "_concurrency",
         "_due",
         "_fraction",
         "_jitter",
-        "_lock",
-        "_now",
         "_tasks",
         "begun",
         "failed",
@@ -62,13 +56,10 @@ class EagerReloads:
         jitter: float = 0.15,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._now = now
         self._concurrency = check_concurrency(concurrency)
         self._fraction = fraction
         self._jitter = jitter
-        self._chance = chance
-        self._lock = ForkSafeLock()
-        self._due: dict[str, datetime] = {}
+        self._due = DueTimes(lambda: now().timestamp(), chance)
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = 0
         self.failed = 0
@@ -80,15 +71,7 @@ class EagerReloads:
             key: Where it is.
             life_seconds: How long it is kept. None: it is none that is worth it.
         """
-        with self._lock:
-            self._due.pop(key, None)
-            if life_seconds is None or life_seconds <= 0:
-                return
-            if len(self._due) >= _MOST_WATCHED:
-                # The one that was loaded longest ago.
-                del self._due[next(iter(self._due))]
-            part = self._fraction + self._jitter * (2 * self._chance() - 1)
-            self._due[key] = self._now() + timedelta(seconds=part * life_seconds)
+        self._due.loaded(key, life_seconds, self._fraction, self._jitter)
 
     def claims(self, key: str) -> bool:
         """Whether whoever has used a decision is to load it anew, by :meth:`begin`.
@@ -99,12 +82,10 @@ class EagerReloads:
         Returns:
             True at the first use when it is due, if there is room for another load.
         """
-        due = self._due.get(key)
-        if due is None or self._now() < due or len(self._tasks) >= self._concurrency:
+        if len(self._tasks) >= self._concurrency or not self._due.is_due(key):
             return False
         # Once: whoever comes next has its answer, and the load notes when the next one is due.
-        with self._lock:
-            return self._due.pop(key, None) is not None
+        return self._due.claim(key)
 
     def begin(self, load: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Load a decision anew, beside whatever goes on.
@@ -122,8 +103,7 @@ class EagerReloads:
 
     async def end(self) -> None:
         """Cancel what is under way, and begin no more."""
-        with self._lock:
-            self._due.clear()
+        self._due.clear()
         await cancel_all(self._tasks)
 
     async def _run(self, load: Callable[[], Coroutine[Any, Any, object]]) -> None:

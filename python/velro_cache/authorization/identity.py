@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Self, final
 
@@ -17,9 +17,21 @@ __all__ = ["Identity"]
 _NO_CLAIMS: Final = FrozenDict({})
 
 
+class _Holding:
+    """Holds from one moment to another, in seconds since 1970; compared on every request.
+
+    Beside the fields of the identity: whoever shows or sends those does not show them.
+    """
+
+    __slots__ = ("_begins", "_ends")
+
+    _begins: float
+    _ends: float
+
+
 @final
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(_Holding):
     """What a verifier found in a token. Holds nothing of the token itself.
 
     Immutable all the way down, so one object is handed to all requests with that token.
@@ -46,18 +58,15 @@ class Identity:
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default=_NO_CLAIMS, repr=False)
     tags: tuple[str, ...] = ()
-    # The same two moments in seconds since 1970: compared on every request.
-    _begins: float = field(init=False, repr=False, compare=False, default=-math.inf)
-    _ends: float = field(init=False, repr=False, compare=False, default=math.inf)
 
     def __post_init__(self) -> None:
         """Check what security hangs on and make the containers immutable."""
         escape_id(self.user_id)
         set_field = object.__setattr__
-        if self.expires_at is not None:
-            set_field(self, "_ends", _seconds("expires_at", self.expires_at))
-        if self.not_before is not None:
-            set_field(self, "_begins", _seconds("not_before", self.not_before))
+        begins = -math.inf if self.not_before is None else _seconds("not_before", self.not_before)
+        ends = math.inf if self.expires_at is None else _seconds("expires_at", self.expires_at)
+        set_field(self, "_begins", begins)
+        set_field(self, "_ends", ends)
         set_field(self, "scopes", frozenset(_texts("scopes", self.scopes)))
         set_field(self, "tags", tuple(_texts("tags", self.tags)))
         if not isinstance(self.claims, Mapping):
@@ -126,6 +135,10 @@ class Identity:
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         """Return itself: nobody can change it, nor what it holds."""
         return self
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        """Be made anew elsewhere, and checked again."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
 
 def _seconds(name: str, moment: datetime) -> float:

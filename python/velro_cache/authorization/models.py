@@ -6,7 +6,8 @@ requests without one of them changing what the next is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -26,6 +27,7 @@ __all__ = [
     "GenerationPermissions",
     "SecurityLevel",
     "TeamRole",
+    "flag_for",
     "freeze",
     "utc_now",
 ]
@@ -144,6 +146,19 @@ _FLAG_FOR: Final = {
 }
 
 
+def flag_for(access: AccessType) -> str | None:
+    """Which flag of a grant says whether it covers an access.
+
+    Args:
+        access: What is wanted.
+
+    Returns:
+        Name of the attribute; None for :attr:`AccessType.ADMIN`, which needs all of them.
+    """
+    # By its text: hashing a member of an Enum runs Python code.
+    return _FLAG_FOR.get(access._value_)
+
+
 _PLAIN: Final = (bool, int, float, str, bytes, UUID, datetime, date, time, timedelta, Decimal)
 
 
@@ -215,9 +230,20 @@ def freeze(value: Any) -> Any:
     )
 
 
+class _Ending:
+    """Has an end in seconds since 1970, which is compared on every request.
+
+    Beside the fields of the decision: whoever shows or sends those does not show it.
+    """
+
+    __slots__ = ("_ends",)
+
+    _ends: float
+
+
 @final
 @dataclass(frozen=True, slots=True)
-class GenerationPermissions:
+class GenerationPermissions(_Ending):
     """What one user may do with one generation: a decision, allow or deny.
 
     A deny is a value too (``granted=False``). Not knowing is not: whoever cannot decide raises.
@@ -277,6 +303,8 @@ class GenerationPermissions:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, not {type(getattr(self, name)).__name__}")
         _check_moment(self.expires_at)
+        ends = math.inf if self.expires_at is None else self.expires_at.timestamp()
+        object.__setattr__(self, "_ends", ends)
         object.__setattr__(self, "access_method", AuthorizationMethod(self.access_method))
         object.__setattr__(self, "security_level", SecurityLevel(self.security_level))
         object.__setattr__(self, "media_urls", _texts("media_urls", self.media_urls))
@@ -395,6 +423,8 @@ class GenerationPermissions:
         copy = object.__new__(type(self))
         for name in _FIELDS:
             object.__setattr__(copy, name, changes.get(name, getattr(self, name)))
+        # Nobody changes ``expires_at`` this way.
+        object.__setattr__(copy, "_ends", self._ends)
         return copy
 
     def __copy__(self) -> Self:
@@ -405,8 +435,12 @@ class GenerationPermissions:
         """Return itself: nobody can change it, nor what it holds."""
         return self
 
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        """Be made anew elsewhere, and checked again."""
+        return type(self), tuple(getattr(self, name) for name in _FIELDS)
 
-_FIELDS: Final = tuple(field.name for field in fields(GenerationPermissions))
+
+_FIELDS: Final = tuple(one.name for one in fields(GenerationPermissions))
 _FLAGS: Final = tuple(AccessFlags.__annotations__)
 
 

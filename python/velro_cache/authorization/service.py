@@ -1,19 +1,19 @@
 """What this package asks of the service that decides: yours, in front of your database.
 
 Two protocols, since a check needs only one method of it. Any object with these methods will do;
-nothing has to be inherited.
+nothing has to be inherited. Ids are of whatever kind the application has, text, UUID or int; they
+are ``Any`` here so that a service may say which.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from velro_cache.authorization.models import (
     AuthorizationResult,
     GenerationPermissions,
     TeamRole,
 )
-from velro_cache.manager import Id
 
 __all__ = ["AuthorizationService", "GenerationAccessService"]
 
@@ -24,8 +24,8 @@ class GenerationAccessService(Protocol):
 
     async def validate_generation_media_access(
         self,
-        generation_id: Id,
-        user_id: Id,
+        generation_id: Any,
+        user_id: Any,
         auth_token: str,
         client_ip: str | None = None,
         expires_in: int = 3600,
@@ -59,7 +59,7 @@ class AuthorizationService(GenerationAccessService, Protocol):
     """The whole authorization service, with the steps a decision is made of."""
 
     async def validate_direct_ownership(
-        self, generation_id: Id, user_id: Id
+        self, generation_id: Any, user_id: Any
     ) -> AuthorizationResult:
         """Decide whether a generation belongs to a user.
 
@@ -73,7 +73,7 @@ class AuthorizationService(GenerationAccessService, Protocol):
         ...
 
     async def validate_team_access(
-        self, team_id: Id, user_id: Id, required_role: TeamRole = TeamRole.VIEWER
+        self, team_id: Any, user_id: Any, required_role: TeamRole = TeamRole.VIEWER
     ) -> AuthorizationResult:
         """Decide whether a user holds at least a role in a team.
 
@@ -88,7 +88,7 @@ class AuthorizationService(GenerationAccessService, Protocol):
         ...
 
     async def validate_project_access(
-        self, project_id: Id, user_id: Id, required_role: TeamRole = TeamRole.VIEWER
+        self, project_id: Any, user_id: Any, required_role: TeamRole = TeamRole.VIEWER
     ) -> AuthorizationResult:
         """Decide whether a user may take part in a project with at least a role.
 

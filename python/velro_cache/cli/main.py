@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from velro_cache._engine import __version__
 from velro_cache.cli import check_config, init, outbox, performance
-from velro_cache.cli.admin import invalidate, report, top
+from velro_cache.cli.admin import invalidate, report, top, warm
 from velro_cache.cli.admin.client import AdminError
+from velro_cache.cli.keys import commands as keys
 from velro_cache.exceptions import VelroCacheError
 
 __all__ = ["main"]
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 if all went well, 1 if the command says no, 2 if it was not understood;
-        for commands that ask a service also 3 to 5, see ``docs/cli.md``.
+        for commands that ask a service or a database also 3 to 5, see ``docs/cli.md``.
     """
     parser = argparse.ArgumentParser(
         prog="velro-cache", description="Configure and check the velro-cache authorization cache."
@@ -30,10 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     init.add_to(commands)
     performance.add_to(commands)
     outbox.add_to(commands)
+    keys.add_to(commands)
     check_config.add_to(commands)
     invalidate.add_to(commands)
     report.add_to(commands)
     top.add_to(commands)
+    warm.add_to(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

@@ -21,6 +21,15 @@ from velro_cache.authorization.identity import Identity
 from velro_cache.authorization.verified_tokens import VerifiedTokens
 from velro_cache.exceptions import InvalidTokenError
 from velro_cache.fastapi.admin import create_admin_router
+from velro_cache.fastapi.api_keys import (
+    API_KEY_RESPONSES,
+    ApiKeyAuth,
+    ApiKeyMiddleware,
+    ApiKeyRefused,
+    AppliedLimits,
+    RequestLimitExceeded,
+)
+from velro_cache.fastapi.authorize_generation import AuthorizeGeneration
 from velro_cache.fastapi.bearer import bearer_token
 from velro_cache.fastapi.dependencies import (
     AuthDep,
@@ -28,6 +37,8 @@ from velro_cache.fastapi.dependencies import (
     get_cache,
     get_optimized_auth_middleware,
 )
+from velro_cache.fastapi.feed import create_invalidation_feed_router
+from velro_cache.fastapi.guarded_route import GuardedRoute
 from velro_cache.fastapi.guards import (
     DeletableGeneration,
     IdentityDep,
@@ -45,6 +56,7 @@ from velro_cache.fastapi.guards import (
     TeamViewer,
     WritableGeneration,
 )
+from velro_cache.fastapi.key_admin import create_key_admin_router
 from velro_cache.fastapi.lifespan import velro_lifespan
 from velro_cache.fastapi.middleware import OptimizedAuthMiddleware
 from velro_cache.fastapi.problems import AUTH_RESPONSES, install_problem_handlers
@@ -54,14 +66,22 @@ from velro_cache.fastapi.refusals import (
     InvalidBearerToken,
     Refusal,
 )
+from velro_cache.fastapi.request_ids import RequestIdMiddleware
 
 __all__ = [
+    "API_KEY_RESPONSES",
     "AUTH_RESPONSES",
     "AccessDenied",
+    "ApiKeyAuth",
+    "ApiKeyMiddleware",
+    "ApiKeyRefused",
+    "AppliedLimits",
     "AuthDep",
     "AuthenticationRequired",
+    "AuthorizeGeneration",
     "CacheManagerDep",
     "DeletableGeneration",
+    "GuardedRoute",
     "Identity",
     "IdentityDep",
     "InvalidBearerToken",
@@ -72,6 +92,8 @@ __all__ = [
     "ProjectViewer",
     "ReadableGeneration",
     "Refusal",
+    "RequestIdMiddleware",
+    "RequestLimitExceeded",
     "RequireGenerationAccess",
     "RequireIdentity",
     "RequireProjectAccess",
@@ -84,6 +106,8 @@ __all__ = [
     "WritableGeneration",
     "bearer_token",
     "create_admin_router",
+    "create_invalidation_feed_router",
+    "create_key_admin_router",
     "get_cache",
     "get_optimized_auth_middleware",
     "install_problem_handlers",

@@ -8,10 +8,14 @@ from typing import Any, Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 
+from velro_cache.fastapi.bearer import BearerChallenge
 from velro_cache.fastapi.problems import problem
-from velro_cache.fastapi.refusals import Refusal
+from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired, Refusal
 
-__all__ = ["answer"]
+__all__ = ["RefusalKind", "answer", "refuse"]
+
+RefusalKind: TypeAlias = type[AuthenticationRequired] | type[AccessDenied]
+"""Refusals that say nothing but what they are."""
 
 _POLICY_VIOLATION: Final = 1008
 
@@ -43,34 +47,56 @@ async def answer(
                 {"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason}
             )
         prefix = "websocket.http.response"
-    headers, body = _rendered(error, as_problem)
-    await send({"type": f"{prefix}.start", "status": error.status_code, "headers": list(headers)})
+    status, headers, body = _rendered(error, as_problem)
+    await send({"type": f"{prefix}.start", "status": status, "headers": list(headers)})
     await send({"type": f"{prefix}.body", "body": body})
     return None
 
 
-Rendered: TypeAlias = tuple[list[tuple[bytes, bytes]], bytes]
+async def refuse(
+    scope: MutableMapping[str, Any],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    kind: RefusalKind,
+    challenge: BearerChallenge,
+    *,
+    needed_scope: str | None = None,
+    as_problem: bool,
+) -> None:
+    """Do what :func:`answer` does for a refusal that nobody has to raise: no exception is made.
+
+    Args:
+        scope: The ASGI scope.
+        send: The ASGI channel to the client.
+        kind: Which refusal.
+        challenge: Realm and the like.
+        needed_scope: For a deny: what would have been needed, already known to be quotable. None:
+            not said.
+        as_problem: As for :func:`answer`.
+    """
+    known = _known.get((kind, challenge, needed_scope, as_problem))
+    if known is None or scope["type"] != "http":
+        error = kind(challenge) if needed_scope is None else AccessDenied(challenge, needed_scope)
+        if len(_known) < _MOST_KNOWN:
+            _known[kind, challenge, needed_scope, as_problem] = _rendered(error, as_problem)
+        return await answer(scope, send, error, as_problem=as_problem)
+    status, headers, body = known
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+    return None
+
+
+Rendered: TypeAlias = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
 
 _known: dict[tuple[object, ...], Rendered] = {}
+"""Answers of :func:`refuse`, and of nobody else: what somebody raised may say something about one
+request alone."""
 
 _MOST_KNOWN: Final = 64
 """Refusals of an application differ by realm and needed scope only; there are a few."""
 
 
 def _rendered(error: HTTPException, as_problem: bool) -> Rendered:
-    """Headers and body of an answer. Those of refusals are kept: they come by the thousand."""
-    if not isinstance(error, Refusal):
-        return _render(error, as_problem)
-    kind = (type(error), error.headers["WWW-Authenticate"], as_problem)  # type: ignore[index]
-    known = _known.get(kind)
-    if known is None:
-        known = _render(error, as_problem)
-        if len(_known) < _MOST_KNOWN:
-            _known[kind] = known
-    return known
-
-
-def _render(error: HTTPException, as_problem: bool) -> Rendered:
     if as_problem:
         body, kind = problem(error), b"application/problem+json"
     else:
@@ -78,4 +104,4 @@ def _render(error: HTTPException, as_problem: bool) -> Rendered:
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     for name, value in (error.headers or {}).items():
         headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
-    return headers, body
+    return error.status_code, headers, body

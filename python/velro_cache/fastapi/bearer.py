@@ -38,7 +38,7 @@ def bearer_token(scope: MutableMapping[str, Any]) -> bytes | None:
             found = value
     if found is None or found[:7].lower() != b"bearer ":
         return None
-    return found[7:]
+    return found[7:].lstrip(b" ")
 
 
 class BearerChallenge:

@@ -12,7 +12,7 @@ No ``from __future__ import annotations`` here: FastAPI reads these annotations.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, ClassVar, Final, NoReturn
 
 from fastapi import Depends, WebSocketException
 from fastapi.exceptions import RequestValidationError
@@ -28,16 +28,19 @@ from velro_cache.authorization.models import (
     AuthorizationResult,
     GenerationPermissions,
     TeamRole,
+    flag_for,
 )
 from velro_cache.exceptions import AuthorizationUnavailable, ConfigError, VelroCacheError
 from velro_cache.fastapi.bearer import DEFAULT_CHALLENGE, quotable
 from velro_cache.fastapi.dependencies import auth_of, get_optimized_auth_middleware
+from velro_cache.fastapi.ids import is_readable
 from velro_cache.fastapi.middleware import OptimizedAuthMiddleware
 from velro_cache.fastapi.overrides import overridden
 from velro_cache.fastapi.refusals import AccessDenied, Refusal
 from velro_cache.manager import Id
 
 __all__ = [
+    "BearerGuard",
     "DeletableGeneration",
     "IdentityDep",
     "ProjectAdmin",
@@ -55,13 +58,10 @@ __all__ = [
     "WritableGeneration",
 ]
 
-_MAX_ID_CHARACTERS: Final = 256
-"""Longest id of a path that is looked at."""
-
 _POLICY_VIOLATION: Final = 1008
 
 
-class _BearerGuard(SecurityBase):
+class BearerGuard(SecurityBase):
     """What all guards have in common: the scheme in the OpenAPI document, and the first step.
 
     Args:
@@ -81,24 +81,40 @@ class _BearerGuard(SecurityBase):
         self.model = HTTPBearer(bearerFormat=bearer_format, description=description)
         self.scheme_name = scheme_name
 
-    async def _authenticate(
-        self, connection: HTTPConnection
-    ) -> tuple[OptimizedAuthMiddleware, Identity, str]:
-        scope = connection.scope
+    async def _auth(self, connection: HTTPConnection) -> OptimizedAuthMiddleware:
+        """What to check with: what was put in its place for tests comes first."""
         # A dependency of its own for FastAPI would cost as much as the whole check.
-        overrides = getattr(scope.get("app"), "dependency_overrides", None)
+        overrides = getattr(connection.scope.get("app"), "dependency_overrides", None)
         if overrides and get_optimized_auth_middleware in overrides:
             auth = await overridden(overrides[get_optimized_auth_middleware], connection)
-        else:
-            auth = auth_of(connection)
+            return auth  # type: ignore[no-any-return]
+        return auth_of(connection)
+
+    def recall(self, connection: HTTPConnection) -> Any:
+        """What the guard would answer, if memory alone can tell.
+
+        Only for who has seen that nothing is overridden.
+
+        Returns:
+            The answer. None: the guard has to be asked.
+
+        Raises:
+            Exception: As the guard, if memory tells that there is no grant.
+        """
+        return None
+
+    async def _authenticate(
+        self, auth: OptimizedAuthMiddleware, connection: HTTPConnection
+    ) -> tuple[Identity, str]:
+        scope = connection.scope
         identity, token = await auth.authenticate(scope)
         if type(identity) is not Identity:
             raise AuthorizationUnavailable("who is asking could not be told")
         scope.setdefault("state", {})["identity"] = identity
-        return auth, identity, token
+        return identity, token
 
 
-class RequireIdentity(_BearerGuard):
+class RequireIdentity(BearerGuard):
     """Lets in whoever has a valid token, and says who that is.
 
     Args:
@@ -118,13 +134,13 @@ class RequireIdentity(_BearerGuard):
             AuthorizationUnavailable, LoaderTimeoutError: Nobody can tell.
         """
         try:
-            _, identity, _ = await self._authenticate(connection)
+            identity, _ = await self._authenticate(await self._auth(connection), connection)
         except Exception as error:
             _fail(connection, error)
         return identity
 
 
-class _PlaceGuard(_BearerGuard):
+class _PlaceGuard(BearerGuard):
     """A guard of something that the path names.
 
     Args:
@@ -132,7 +148,7 @@ class _PlaceGuard(_BearerGuard):
         scope: What a refusal says was needed.
         id_type: Turns the text of the path into an id, such as ``UUID``; a ``ValueError`` means
             that it is none. None: a text, UUIDs in their one spelling.
-        options: Those of :class:`_BearerGuard`.
+        options: Those of :class:`BearerGuard`.
     """
 
     def __init__(
@@ -165,8 +181,7 @@ class _PlaceGuard(_BearerGuard):
                 )
             # From a converter of the route: a UUID, an int. Others are refused as ids.
             return given  # type: ignore[no-any-return]
-        # Not printable: control characters, halves of surrogate pairs, marks that turn text around.
-        if not given or len(given) > _MAX_ID_CHARACTERS or not given.isprintable():
+        if not is_readable(given):
             raise self._no_id()
         if self._id_type is not None:
             try:
@@ -221,16 +236,24 @@ class RequireGenerationAccess(_PlaceGuard):
         bearer_format: str | None = None,
         description: str | None = None,
     ) -> None:
-        self.access = AccessType(access)
+        self._access = AccessType(access)
         self._pass_client_ip = pass_client_ip
+        # Memory answers for this class, and for no derived one that does a step its own way.
+        may_recall = not pass_client_ip and _does_as(type(self), RequireGenerationAccess, _STEPS)
+        self._flag = flag_for(self._access) if may_recall else None
         super().__init__(
             parameter,
-            f"generation:{self.access.value}",
+            f"generation:{self._access.value}",
             id_type,
             scheme_name=scheme_name,
             bearer_format=bearer_format,
             description=description,
         )
+
+    @property
+    def access(self) -> AccessType:
+        """What the route does with it. Cannot be set: make another guard."""
+        return self._access
 
     async def __call__(self, connection: HTTPConnection) -> GenerationPermissions:
         """Check a request.
@@ -245,13 +268,18 @@ class RequireGenerationAccess(_PlaceGuard):
             AuthorizationUnavailable, LoaderTimeoutError: Nobody can tell.
         """
         try:
-            auth, identity, token = await self._authenticate(connection)
+            if not _has_overrides(connection):
+                permissions = self.recall(connection)
+                if permissions is not None:
+                    return permissions
+            auth = await self._auth(connection)
+            identity, token = await self._authenticate(auth, connection)
             generation_id = self._id(connection)
             client_ip = None
             if self._pass_client_ip and connection.client is not None:
                 client_ip = connection.client.host
             permissions = await auth.check_generation_access_cached(
-                generation_id, identity.user_id, token, self.access, client_ip
+                generation_id, identity.user_id, token, self._access, client_ip
             )
             if permissions.granted is not True:
                 raise self._denied(auth)
@@ -259,13 +287,92 @@ class RequireGenerationAccess(_PlaceGuard):
             _fail(connection, error)
         return permissions
 
+    def recall(self, connection: HTTPConnection) -> GenerationPermissions | None:
+        """See :meth:`BearerGuard.recall`."""
+        scope, flag = connection.scope, self._flag
+        generation_id = scope["path_params"].get(self.parameter)
+        # What is wrong with an id, only who has a token is told.
+        if flag is None or type(generation_id) is not str or not is_readable(generation_id):
+            return None
+        try:
+            if self._id_type is not None:
+                try:
+                    generation_id = self._id_type(generation_id)
+                except (ValueError, TypeError, ArithmeticError):
+                    return None
+            auth = auth_of(connection)
+            found = auth.recall_decision(scope, generation_id, flag)
+            if found is None:
+                return None
+            identity, permissions, allowed = found
+            scope.setdefault("state", {})["identity"] = identity
+            if allowed is not True:
+                raise self._denied(auth)
+            return permissions.addressed_to(generation_id, identity.user_id)
+        except Exception as error:
+            _fail(connection, error)
 
-class RequireProjectAccess(_PlaceGuard):
+
+class _RoleGuard(_PlaceGuard):
+    """A guard that asks for a role in something that the path names."""
+
+    place: ClassVar[str]
+    """What it is, as in the scope that a refusal names."""
+
+    def __init__(
+        self,
+        role: TeamRole | str = TeamRole.VIEWER,
+        *,
+        parameter: str | None = None,
+        id_type: Callable[[str], Id] | None = None,
+        scheme_name: str = "Bearer",
+        bearer_format: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        self.role = TeamRole(role)
+        super().__init__(
+            f"{self.place}_id" if parameter is None else parameter,
+            f"{self.place}:{self.role.value}",
+            id_type,
+            scheme_name=scheme_name,
+            bearer_format=bearer_format,
+            description=description,
+        )
+
+    async def __call__(self, connection: HTTPConnection) -> AuthorizationResult:
+        """Check a request.
+
+        Returns:
+            The answer, granted. ``request.state.identity`` is set, too.
+
+        Raises:
+            AuthenticationRequired, InvalidBearerToken, AccessDenied: 401 or 403; WebSockets are
+                closed with 1008.
+            RequestValidationError: What stands in the path is no id: 422.
+            AuthorizationUnavailable, LoaderTimeoutError: Nobody can tell.
+        """
+        try:
+            auth = await self._auth(connection)
+            identity, _ = await self._authenticate(auth, connection)
+            answer = await self._check(auth, self._id(connection), identity.user_id)
+            if answer.granted is not True:
+                raise self._denied(auth)
+        except Exception as error:
+            _fail(connection, error)
+        return answer
+
+    async def _check(
+        self, auth: OptimizedAuthMiddleware, place_id: Id, user_id: Id
+    ) -> AuthorizationResult:
+        raise NotImplementedError
+
+
+class RequireProjectAccess(_RoleGuard):
     """Lets in who takes part in the project in the path with at least a role.
 
     Args:
         role: Lowest role that will do, or its name.
-        parameter: Name of the path parameter with the id.
+        parameter: Name of the path parameter with the id. None: ``project_id``.
         id_type: Turns the text of the path into an id, such as ``UUID``. None: a text.
         scheme_name: Name of the security scheme in the OpenAPI document.
         bearer_format: What tokens look like, for the document only.
@@ -275,56 +382,20 @@ class RequireProjectAccess(_PlaceGuard):
         ValueError: There is no such role, or ``parameter`` is no name.
     """
 
-    def __init__(
-        self,
-        role: TeamRole | str = TeamRole.VIEWER,
-        *,
-        parameter: str = "project_id",
-        id_type: Callable[[str], Id] | None = None,
-        scheme_name: str = "Bearer",
-        bearer_format: str | None = None,
-        description: str | None = None,
-    ) -> None:
-        self.role = TeamRole(role)
-        super().__init__(
-            parameter,
-            f"project:{self.role.value}",
-            id_type,
-            scheme_name=scheme_name,
-            bearer_format=bearer_format,
-            description=description,
-        )
+    place = "project"
 
-    async def __call__(self, connection: HTTPConnection) -> AuthorizationResult:
-        """Check a request.
-
-        Returns:
-            The answer, granted. ``request.state.identity`` is set, too.
-
-        Raises:
-            AuthenticationRequired, InvalidBearerToken, AccessDenied: 401 or 403; WebSockets are
-                closed with 1008.
-            RequestValidationError: What stands in the path is no id: 422.
-            AuthorizationUnavailable, LoaderTimeoutError: Nobody can tell.
-        """
-        try:
-            auth, identity, _ = await self._authenticate(connection)
-            answer = await auth.check_project_access_cached(
-                self._id(connection), identity.user_id, self.role
-            )
-            if answer.granted is not True:
-                raise self._denied(auth)
-        except Exception as error:
-            _fail(connection, error)
-        return answer
+    async def _check(
+        self, auth: OptimizedAuthMiddleware, place_id: Id, user_id: Id
+    ) -> AuthorizationResult:
+        return await auth.check_project_access_cached(place_id, user_id, self.role)
 
 
-class RequireTeamRole(_PlaceGuard):
+class RequireTeamRole(_RoleGuard):
     """Lets in who holds at least a role in the team in the path.
 
     Args:
         role: Lowest role that will do, or its name.
-        parameter: Name of the path parameter with the id.
+        parameter: Name of the path parameter with the id. None: ``team_id``.
         id_type: Turns the text of the path into an id, such as ``UUID``. None: a text.
         scheme_name: Name of the security scheme in the OpenAPI document.
         bearer_format: What tokens look like, for the document only.
@@ -334,48 +405,25 @@ class RequireTeamRole(_PlaceGuard):
         ValueError: There is no such role, or ``parameter`` is no name.
     """
 
-    def __init__(
-        self,
-        role: TeamRole | str = TeamRole.VIEWER,
-        *,
-        parameter: str = "team_id",
-        id_type: Callable[[str], Id] | None = None,
-        scheme_name: str = "Bearer",
-        bearer_format: str | None = None,
-        description: str | None = None,
-    ) -> None:
-        self.role = TeamRole(role)
-        super().__init__(
-            parameter,
-            f"team:{self.role.value}",
-            id_type,
-            scheme_name=scheme_name,
-            bearer_format=bearer_format,
-            description=description,
-        )
+    place = "team"
 
-    async def __call__(self, connection: HTTPConnection) -> AuthorizationResult:
-        """Check a request.
+    async def _check(
+        self, auth: OptimizedAuthMiddleware, place_id: Id, user_id: Id
+    ) -> AuthorizationResult:
+        return await auth.check_team_role_cached(place_id, user_id, self.role)
 
-        Returns:
-            The answer, granted. ``request.state.identity`` is set, too.
 
-        Raises:
-            AuthenticationRequired, InvalidBearerToken, AccessDenied: 401 or 403; WebSockets are
-                closed with 1008.
-            RequestValidationError: What stands in the path is no id: 422.
-            AuthorizationUnavailable, LoaderTimeoutError: Nobody can tell.
-        """
-        try:
-            auth, identity, _ = await self._authenticate(connection)
-            answer = await auth.check_team_role_cached(
-                self._id(connection), identity.user_id, self.role
-            )
-            if answer.granted is not True:
-                raise self._denied(auth)
-        except Exception as error:
-            _fail(connection, error)
-        return answer
+_STEPS: Final = ("_auth", "_authenticate", "_id", "_denied")
+"""What the hit of a guard leaves out."""
+
+
+def _does_as(kind: type, base: type, names: tuple[str, ...]) -> bool:
+    """Whether a class does all of these as another one does."""
+    return all(getattr(kind, name) is getattr(base, name) for name in names)
+
+
+def _has_overrides(connection: HTTPConnection) -> bool:
+    return bool(getattr(connection.scope.get("app"), "dependency_overrides", None))
 
 
 def _fail(connection: HTTPConnection, error: Exception) -> NoReturn:

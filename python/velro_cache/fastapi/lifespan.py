@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from velro_cache.authorization.current import (
@@ -27,6 +27,7 @@ def velro_lifespan(
     *,
     authorization: GenerationAccessService | None = None,
     authenticate: Verifier | VerifiedTokens | None = None,
+    alongside: Sequence[AbstractAsyncContextManager[Any]] = (),
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Make a lifespan that runs the cache manager of this process.
 
@@ -44,6 +45,9 @@ def velro_lifespan(
             None: nobody; each check must say.
         authenticate: Tells guards of routes the user from a token: a function from the token to
             an :class:`Identity`, or :class:`VerifiedTokens`. None: nobody; guards fail.
+        alongside: What runs while the application does, such as a
+            :class:`~velro_cache.api_keys.RefreshManager`: begun in this order once the cache runs,
+            ended in the opposite one before it stops.
 
     Returns:
         A lifespan. Its state holds the manager as ``velro_cache`` and, if there are such, the
@@ -64,7 +68,9 @@ def velro_lifespan(
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncGenerator[dict[str, Any]]:
-        async with _running(config) as manager:
+        async with _running(config) as manager, AsyncExitStack() as others:
+            for other in alongside:
+                await others.enter_async_context(other)
             state: dict[str, Any] = {"velro_cache": manager}
             if authorization is not None:
                 state["velro_authorization"] = authorization

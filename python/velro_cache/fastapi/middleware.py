@@ -9,21 +9,24 @@ copies no body.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from starlette.exceptions import HTTPException
 
+from velro_cache._engine import DecisionMemory, TokenMemory
 from velro_cache.authorization.cached_check import (
     DEFAULT_DENY_TTL_SECONDS,
     CachedGenerationAccess,
 )
-from velro_cache.authorization.cached_role_check import CachedRoleAccess
+from velro_cache.authorization.cached_steps import PROJECT_ACCESS, STEPS, TEAM_ACCESS, CachedSteps
 from velro_cache.authorization.check_statistics import statistics_of
 from velro_cache.authorization.current import current_authorization_service
 from velro_cache.authorization.identity import Identity
+from velro_cache.authorization.kept_decisions import KeptDecisions, check_deny_limits
 from velro_cache.authorization.models import (
     AccessType,
     AuthorizationResult,
@@ -34,9 +37,12 @@ from velro_cache.authorization.models import (
 from velro_cache.authorization.service import GenerationAccessService
 from velro_cache.authorization.verified_tokens import VerifiedTokens, Verifier
 from velro_cache.exceptions import AuthorizationUnavailable, InvalidTokenError
-from velro_cache.fastapi.answering import answer
+from velro_cache.fastapi.answering import RefusalKind, answer, refuse
+from velro_cache.fastapi.authorize_generation import AuthorizeGeneration
 from velro_cache.fastapi.bearer import BearerChallenge, TokenFinder, bearer_token
+from velro_cache.fastapi.ids import is_readable
 from velro_cache.fastapi.problems import UNAVAILABLE, unavailable
+from velro_cache.fastapi.public_paths import PublicPaths
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired, InvalidBearerToken
 from velro_cache.manager import Id, OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
@@ -76,9 +82,11 @@ class OptimizedAuthMiddleware:
         authorize: Asked as well before a request is let through; see :data:`Authorizer`. Needs
             ``authenticate``.
         enforce: Whether the middleware refuses requests. False: it leaves that to the guards of
-            routes.
-        public_paths: Paths that need no token, compared as they are: ``/health`` is not
-            ``/health/``.
+            routes. None: it does if it has ``authenticate``.
+        public_paths: Paths that need no token, as the routes of the wrapped application have them,
+            without the path it is mounted or served under: ``/health`` is not ``/health/``.
+        public_prefixes: What paths that need no token begin with, such as ``/admin/cache/``; each
+            begins and ends with a slash.
         realm: Name of what is protected, in ``WWW-Authenticate``.
         resource_metadata: Where clients find out how to get a token (RFC 9728). None: not said.
         problem_details: Refusals of the middleware are problem documents (RFC 9457).
@@ -91,9 +99,10 @@ class OptimizedAuthMiddleware:
         now: The wall clock, with a time zone; for tests of what expires.
 
     Raises:
-        TypeError: ``app`` is no application, ``authenticate`` no function, or ``authorize`` has
-            nobody to ask about.
-        ValueError: ``realm`` or ``resource_metadata`` cannot stand in a header.
+        TypeError: ``app`` is no application, ``authenticate`` no function; or there is none, and
+            ``authorize``, ``enforce`` or what is public would have no meaning.
+        ValueError: A prefix lacks a slash, ``realm`` or ``resource_metadata`` cannot stand in a
+            header, or ``deny_ttl_seconds`` is no time.
     """
 
     __slots__ = (
@@ -106,12 +115,14 @@ class OptimizedAuthMiddleware:
         "_deny_ttl_seconds",
         "_enforce",
         "_find_token",
+        "_is_complete",
         "_last_bound",
+        "_memory",
         "_namespace",
         "_now",
         "_problem_details",
-        "_public_paths",
-        "_roles",
+        "_public",
+        "_steps",
         "_tokens",
         "challenge",
     )
@@ -124,8 +135,9 @@ class OptimizedAuthMiddleware:
         cache_manager: OptimizedCacheManager | None = None,
         authenticate: Verifier | VerifiedTokens | None = None,
         authorize: Authorizer | None = None,
-        enforce: bool = True,
+        enforce: bool | None = None,
         public_paths: Collection[str] = (),
+        public_prefixes: Collection[str] = (),
         realm: str = "api",
         resource_metadata: str | None = None,
         problem_details: bool = False,
@@ -141,27 +153,31 @@ class OptimizedAuthMiddleware:
             )
         if authorize is not None and authenticate is None:
             raise TypeError("authorize= needs to know who is asking: give authenticate=, too")
-        if isinstance(public_paths, str):
-            raise TypeError("public_paths must be several paths, not one text")
+        public = PublicPaths(public_paths, public_prefixes)
+        if authenticate is None and (enforce or not public.is_empty):
+            raise TypeError("to refuse requests it has to know who is asking: give authenticate=")
+        check_deny_limits(deny_ttl_seconds, None)
         self._app = app
         self._authorization = authorization
         self._cache_manager = cache_manager
         self._authenticate = as_tokens(authenticate, now)
         self._authorize = authorize
-        self._enforce = enforce and authenticate is not None
-        self._public_paths = frozenset(public_paths)
+        self._enforce = enforce is not False and authenticate is not None
+        self._public = public
         self._problem_details = problem_details
         self._find_token = find_token
         self._deny_ttl_seconds = deny_ttl_seconds
         self._namespace = namespace
         self._now = now
+        self._is_complete = None not in (cache_manager, authorization, authenticate)
         self.challenge: Final = BearerChallenge(realm, resource_metadata)
         self._forget_what_was_found()
 
     def _forget_what_was_found(self) -> None:
         self._checks: CachedGenerationAccess | None = None
-        self._roles: CachedRoleAccess | None = None
+        self._steps: CachedSteps | None = None
         self._tokens: VerifiedTokens | None = None
+        self._memory: _Memory | None = None
         self._last_bound: Self | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,15 +197,22 @@ class OptimizedAuthMiddleware:
             )
         if scope["type"] in ("http", "websocket"):
             state = scope.setdefault("state", {})
-            auth = state["auth_cache"] = self.bound_to(state)
-            if self._enforce and scope["path"] not in self._public_paths:
+            auth = state["auth_cache"] = self if self._is_complete else self.bound_to(state)
+            if self._enforce and not self._is_public(scope):
                 try:
-                    identity, token = await auth.authenticate(scope)
-                    if self._authorize is not None:
-                        may = await self._authorize(auth, scope, identity, token)
-                        # Not a truth value: a coroutine somebody forgot to await is one.
-                        if may is not True:
-                            raise AccessDenied(self.challenge)
+                    identity = auth._recall_admitted(scope)
+                    if identity is None:
+                        identity = await auth._admit(scope)
+                    elif isinstance(identity, type):
+                        needed = None if identity is AuthenticationRequired else self._needed
+                        return await refuse(
+                            scope,
+                            send,
+                            identity,
+                            self.challenge,
+                            needed_scope=needed,
+                            as_problem=self._problem_details,
+                        )
                 except HTTPException as refusal:
                     return await answer(scope, send, refusal, as_problem=self._problem_details)
                 except UNAVAILABLE as error:
@@ -199,6 +222,58 @@ class OptimizedAuthMiddleware:
                     )
                 state["identity"] = identity
         return await self._app(scope, receive, send)
+
+    def _recall_admitted(self, scope: Scope) -> Identity | RefusalKind | None:
+        """Who sent a request that may go on, or why it may not, if memory alone can tell."""
+        memory = self._memory
+        if memory is None and (memory := self._find_memory()) is None:
+            return None
+        authorize = self._authorize
+        source = scope["headers"] if self._find_token is bearer_token else self._source(scope)
+        if authorize is None:
+            identity = memory.tokens.identity(source)
+            if identity is not None:
+                return identity  # type: ignore[no-any-return]
+        elif type(authorize) is AuthorizeGeneration and authorize.flag is not None:
+            try:
+                generation_id = authorize.find(scope)
+            except Exception:
+                # It is called again once it is known who is asking.
+                generation_id = None
+            is_id = type(generation_id) is not str or is_readable(generation_id)
+            if generation_id is not None and is_id and memory.decisions is not None:
+                found = memory.decisions.of_request(
+                    memory.tokens, source, generation_id, authorize.flag
+                )
+                if found is not None:
+                    return found[0] if found[2] is True else AccessDenied
+        return AuthenticationRequired if memory.tokens.lacks_credentials(source) else None
+
+    async def _admit(self, scope: Scope) -> Identity:
+        """Find out who sent a request, and whether it may go on.
+
+        Raises:
+            HTTPException: It may not.
+            Exception: As for :meth:`authenticate`; what ``authorize`` raised.
+        """
+        identity, token = await self.authenticate(scope)
+        if self._authorize is not None:
+            scope.setdefault("state", {})["identity"] = identity
+            may = await self._authorize(self, scope, identity, token)
+            # Not a truth value: a coroutine somebody forgot to await is one.
+            if may is not True:
+                raise AccessDenied(self.challenge, self._needed)
+        return identity
+
+    @property
+    def _needed(self) -> str | None:
+        """What a deny says would have been needed."""
+        authorize = self._authorize
+        return authorize.needed_scope if isinstance(authorize, AuthorizeGeneration) else None
+
+    def _is_public(self, scope: Scope) -> bool:
+        """Whether a path needs no token."""
+        return self._public.includes(scope)
 
     async def authenticate(self, scope: Scope) -> tuple[Identity, str]:
         """Say who sent a request, by its token.
@@ -218,6 +293,11 @@ class OptimizedAuthMiddleware:
 
         Consistency: as for :meth:`VerifiedTokens.identify`.
         """
+        memory = self._memory
+        if memory is not None or (memory := self._find_memory()) is not None:
+            sender = memory.tokens.sender(self._source(scope))
+            if sender is not None:
+                return sender
         tokens = self._tokens
         if tokens is None:
             tokens = self._find_tokens()
@@ -229,6 +309,57 @@ class OptimizedAuthMiddleware:
         except InvalidTokenError:
             raise InvalidBearerToken(self.challenge) from None
         return identity, token if isinstance(token, str) else str(token, "ascii")
+
+    def recall_decision(
+        self, scope: Scope, generation_id: Id, flag: str
+    ) -> tuple[Identity, GenerationPermissions, bool] | None:
+        """Say who sent a request and what was decided about them, if memory alone can tell.
+
+        Args:
+            scope: The ASGI scope of a request or WebSocket.
+            generation_id: The generation it is about.
+            flag: What :func:`flag_for` says of the access.
+
+        Returns:
+            Who is asking, the decision, and whether it grants the access right now. None: whoever
+            asks has to go the whole way, :meth:`authenticate` and
+            :meth:`check_generation_access_cached`, which tells what memory cannot.
+
+        Consistency: as for :meth:`check_generation_access_cached`.
+        """
+        memory = self._memory
+        if memory is None and (memory := self._find_memory()) is None:
+            return None
+        tokens, decisions = memory
+        if decisions is None:
+            return None
+        source = scope["headers"] if self._find_token is bearer_token else self._source(scope)
+        return decisions.of_request(tokens, source, generation_id, flag)
+
+    def _source(self, scope: Scope) -> object:
+        """Where memory finds the token, in the headers unless it is to be elsewhere."""
+        if self._find_token is bearer_token:
+            return scope["headers"]
+        try:
+            return self._find_token(scope)
+        except InvalidTokenError:
+            return None
+
+    def _find_memory(self) -> _Memory | None:
+        """What answers at once. None: it is not settled yet whom to ask, or a subclass answers."""
+        if self._cache_manager is None or self._authenticate is None or not _is_usual(type(self)):
+            return None
+        tokens = self._tokens or self._find_tokens()
+        if type(tokens).identify is not _IDENTIFY:
+            return None
+        decisions = None
+        if self._authorization is not None:
+            checks = self._checks
+            if checks is None:
+                checks = self._checks = self._find_checks()
+            decisions = checks.memory
+        self._memory = _Memory(tokens.memory(), decisions)
+        return self._memory
 
     def bound_to(self, state: Mapping[str, Any]) -> Self:
         """The object to check with for one application.
@@ -263,9 +394,7 @@ class OptimizedAuthMiddleware:
             or bound._authorization is not authorization
             or bound._authenticate is not authenticate
         ):
-            bound = object.__new__(type(self))
-            for name in OptimizedAuthMiddleware.__slots__:
-                setattr(bound, name, getattr(self, name))
+            bound = copy.copy(self)
             bound._app = None
             bound._cache_manager = cache_manager
             bound._authorization = authorization
@@ -356,8 +485,8 @@ class OptimizedAuthMiddleware:
 
         Consistency: as for :meth:`check_generation_access_cached`.
         """
-        roles = self._find_roles()
-        return await roles.check_project(project_id, user_id, required_role, force_refresh)
+        steps = self._find_steps()
+        return await steps.answer(PROJECT_ACCESS, project_id, user_id, required_role, force_refresh)
 
     async def check_team_role_cached(
         self,
@@ -386,7 +515,8 @@ class OptimizedAuthMiddleware:
 
         Consistency: as for :meth:`check_generation_access_cached`.
         """
-        return await self._find_roles().check_team(team_id, user_id, required_role, force_refresh)
+        steps = self._find_steps()
+        return await steps.answer(TEAM_ACCESS, team_id, user_id, required_role, force_refresh)
 
     def get_performance_stats(self) -> dict[str, Any]:
         """How the checks of this process are doing.
@@ -399,9 +529,7 @@ class OptimizedAuthMiddleware:
             ``performance_targets``: the configured targets and whether they are met.
             ``timestamp``: when this was read (ISO 8601, UTC).
         """
-        cache_manager = self._cache_manager
-        if cache_manager is None:
-            cache_manager = get_cache_manager()
+        cache_manager = self._manager()
         checks = statistics_of(cache_manager).as_dict()
         cache = cache_manager.get_stats()
         total = checks["total_requests"]
@@ -423,37 +551,32 @@ class OptimizedAuthMiddleware:
         }
 
     def _find_checks(self) -> CachedGenerationAccess:
-        authorization = self._authorization
-        if authorization is None:
-            authorization = current_authorization_service()
-        cache_manager = self._cache_manager
-        if cache_manager is None:
-            cache_manager = get_cache_manager()
         return CachedGenerationAccess(
-            authorization,
-            cache_manager,
+            self._service(),
+            self._manager(),
             deny_ttl_seconds=self._deny_ttl_seconds,
             namespace=self._namespace,
             now=self._now,
         )
 
-    def _find_roles(self) -> CachedRoleAccess:
-        roles = self._roles
-        if roles is None or self._authorization is None or self._cache_manager is None:
-            authorization = self._authorization
-            if authorization is None:
-                authorization = current_authorization_service()
-            cache_manager = self._cache_manager
-            if cache_manager is None:
-                cache_manager = get_cache_manager()
-            roles = self._roles = CachedRoleAccess(
-                authorization,
-                cache_manager,
-                deny_ttl_seconds=self._deny_ttl_seconds,
-                namespace=self._namespace,
-                now=self._now,
+    def _find_steps(self) -> CachedSteps:
+        steps = self._steps
+        if steps is None or self._authorization is None or self._cache_manager is None:
+            cache_manager = self._manager()
+            kept = KeptDecisions(cache_manager, self._deny_ttl_seconds, now=self._now)
+            account = statistics_of(cache_manager)
+            steps = self._steps = CachedSteps(
+                self._service(), kept, self._namespace, {step.name: account for step in STEPS}
             )
-        return roles
+        return steps
+
+    def _service(self) -> GenerationAccessService:
+        authorization = self._authorization
+        return current_authorization_service() if authorization is None else authorization
+
+    def _manager(self) -> OptimizedCacheManager:
+        cache_manager = self._cache_manager
+        return get_cache_manager() if cache_manager is None else cache_manager
 
     def _find_tokens(self) -> VerifiedTokens:
         tokens = self._authenticate
@@ -466,6 +589,32 @@ class OptimizedAuthMiddleware:
             tokens = tokens.bound_to(self._cache_manager)
         self._tokens = tokens
         return tokens
+
+
+class _Memory(NamedTuple):
+    """What answers for an application without asking anybody."""
+
+    tokens: TokenMemory
+    decisions: DecisionMemory | None
+
+
+_IDENTIFY: Final = VerifiedTokens.identify
+_STEPS: Final = (
+    "authenticate",
+    "check_generation_access_cached",
+    "recall_decision",
+    "_admit",
+    "_recall_admitted",
+    "_find_checks",
+    "_find_tokens",
+)
+"""What a hit leaves out."""
+
+
+def _is_usual(kind: type[OptimizedAuthMiddleware]) -> bool:
+    """Whether a class leaves the answers to memory, rather than give them itself."""
+    base = OptimizedAuthMiddleware
+    return all(getattr(kind, name) is getattr(base, name) for name in _STEPS)
 
 
 def as_tokens(

@@ -17,7 +17,7 @@ from fastapi.requests import HTTPConnection
 
 from velro_cache.exceptions import ConfigError
 
-__all__ = ["overridden"]
+__all__ = ["overridden", "signature_of"]
 
 
 async def overridden(override: Callable[..., Any], connection: HTTPConnection) -> Any:
@@ -36,7 +36,7 @@ async def overridden(override: Callable[..., Any], connection: HTTPConnection) -
     for code in (override, type(override).__call__):
         if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
             raise ConfigError("an override of get_optimized_auth_middleware must return, not yield")
-    parameters = _parameters(override)
+    parameters = list(signature_of(override).parameters.values())
     needed = [
         parameter
         for parameter in parameters
@@ -55,12 +55,16 @@ async def overridden(override: Callable[..., Any], connection: HTTPConnection) -
     return await made if inspect.isawaitable(made) else made
 
 
-def _parameters(override: Callable[..., Any]) -> list[inspect.Parameter]:
+def signature_of(call: Callable[..., Any]) -> inspect.Signature:
+    """Give a signature with its annotations evaluated, if all of them can be.
+
+    Args:
+        call: A function, class or object to call.
+    """
     try:
-        signature = inspect.signature(override, eval_str=True)
+        return inspect.signature(call, eval_str=True)
     except NameError:
-        signature = inspect.signature(override)
-    return list(signature.parameters.values())
+        return inspect.signature(call)
 
 
 def _is_dependency(parameter: inspect.Parameter) -> bool:

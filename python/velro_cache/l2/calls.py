@@ -16,6 +16,7 @@ from velro_cache.exceptions import ConfigError
 from velro_cache.l2.breaker import CircuitBreaker
 from velro_cache.l2.contract import L2Backend, TwoSidedL2Backend
 from velro_cache.l2.counters import Counters
+from velro_cache.l2.within import LoopWasBusyError, wait_within
 from velro_cache.l2.workers import TooMuchToDoError, Workers
 
 __all__ = ["FAILED", "Calls", "Method"]
@@ -124,7 +125,7 @@ class Calls:
             else:
                 assert plain is not None  # noqa: S101 - one of the two is always there
                 work = asyncio.wrap_future(self._workers.submit(lambda: plain(*arguments), seconds))
-            answer = await _within(work, seconds)
+            answer = await wait_within(work, seconds)
         except Exception as error:
             return self._failed(begun, error)
         except BaseException:
@@ -184,10 +185,10 @@ class Calls:
     def _failed(self, begun: "_Begun", error: Exception) -> object:
         kind = type(error).__name__
         # The clients of some backends have an error of this name that is not Python's.
-        timed_out = kind in ("TimeoutError", _LoopWasBusyError.__name__)
+        timed_out = kind in ("TimeoutError", LoopWasBusyError.__name__)
         late = timed_out and begun.seconds_since() > 2 * begun.seconds
         # It may be this process that is too busy, even to see in time that time is over.
-        excused = late or isinstance(error, TooMuchToDoError | _LoopWasBusyError)
+        excused = late or isinstance(error, TooMuchToDoError | LoopWasBusyError)
         begun.breaker.record(begun.began, worked=False, excused=excused)
         if timed_out:
             self._counters.count("timeouts")
@@ -226,45 +227,3 @@ def _sides(backend: object, method: Method) -> tuple[_Side, _Side]:
 def _is_asynchronous(function: Any) -> bool:
     call = getattr(function, "__call__", None)  # noqa: B004 - asked for, not tested
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-class _LoopWasBusyError(Exception):
-    """Time was over, and the event loop had other things to do for much of it."""
-
-
-_LOOKS: Final = 4
-"""How often, during a wait, it is seen whether the event loop keeps up."""
-
-
-async def _within(work: Awaitable[Any], seconds: float) -> Any:
-    """Await something for so long and no longer, whatever it makes of being cancelled."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    busy = 0.0
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done() and (left := began + seconds - loop.time()) > 0.0:
-            planned = loop.time() + min(left, seconds / _LOOKS)
-            await asyncio.wait((task,), timeout=planned - loop.time())
-            busy += max(0.0, loop.time() - planned)
-    except BaseException:
-        _give_up(task)
-        raise
-    if not task.done():
-        _give_up(task)
-        # What the backend may have sent in the meantime was not even looked at.
-        raise _LoopWasBusyError if busy > seconds / _LOOKS else TimeoutError
-    if task.cancelled():
-        # By itself, and not because somebody cancelled whoever waits here.
-        raise RuntimeError("a backend cancelled its own call")
-    return task.result()
-
-
-def _give_up(task: "asyncio.Future[Any]") -> None:
-    task.cancel()
-    task.add_done_callback(_ignore_outcome)
-
-
-def _ignore_outcome(task: "asyncio.Future[Any]") -> None:
-    if not task.cancelled():
-        task.exception()

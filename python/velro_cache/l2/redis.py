@@ -3,27 +3,25 @@
 Values are read with ``GETRANGE``, so that the server never sends more than an envelope may hold,
 whatever somebody else has put there. Nothing is tried twice: the caller has a loader, and no time.
 
-There is one asynchronous client for each event loop, closed when its loop shuts down. A forked
-child makes its own and leaves its parent's alone.
+A forked child makes its own clients and leaves its parent's alone.
 """
 
-import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
 
-from velro_cache.exceptions import ConfigError
-from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.l2.codec import MAX_ENVELOPE_BYTES
 from velro_cache.l2.contract import LockAnswer
+from velro_cache.l2.redis_clients import (
+    RedisClients,
+    as_redis_py_has_it,
+    asynchronous_maker,
+    import_what_connecting_imports,
+    options_of_clients,
+)
 
 __all__ = ["RedisL2"]
-
-_MOST_CONNECTIONS_OF_A_LOOP: Final = 16
-"""A loop that misses a thousand keys at once need not open a thousand connections."""
 
 # One round trip, and nobody comes between the question and the answer. An empty text stands for
 # "useless": owners are never empty.
@@ -59,38 +57,20 @@ class RedisL2:
     """
 
     def __init__(self, url: str, timeout_seconds: float = 0.1) -> None:
-        try:
-            import redis
-            import redis.asyncio
-            from redis.backoff import NoBackoff
-        except ImportError as error:
-            raise ConfigError(
-                "redis_url needs the package redis: pip install 'velro-cache[redis]'"
-            ) from error
-        options: dict[str, Any] = {
-            "socket_timeout": timeout_seconds,
-            "socket_connect_timeout": timeout_seconds,
-            "health_check_interval": 0,
-            # Older servers know this one too, and it saves a round trip.
-            "protocol": 2,
-        }
-        address = _as_redis_py_has_it(url)
+        make_asynchronous = asynchronous_maker(url, timeout_seconds)
+        import redis
+        from redis.backoff import NoBackoff
+
+        address, options = as_redis_py_has_it(url), options_of_clients(timeout_seconds)
 
         def make() -> Any:
             retry = redis.retry.Retry(NoBackoff(), 0)
             return redis.Redis.from_url(address, **options, retry=retry)
 
-        def make_asynchronous() -> Any:
-            retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-            return redis.asyncio.Redis.from_url(address, **options, retry=retry)
-
-        try:
-            self._client = make()
-            self._make = make
-        except (ValueError, TypeError):
-            # What is wrong with it is not shown: it may hold a password.
-            raise ConfigError("redis_url cannot be read; see its description") from None
-        self._loops = _Loops(make_asynchronous)
+        self._client = make()
+        self._make = make
+        import_what_connecting_imports(self._client)
+        self._loops = RedisClients(make_asynchronous)
         _all_backends.add(self)
 
     def get(self, key: str, /) -> bytes | None:
@@ -161,95 +141,6 @@ class RedisL2:
         # parent goes on using; a thread of the parent's may have locked it, too.
         _inherited.append((self._client, self._loops.forget()))
         self._client = self._make()
-
-
-class _Connected:
-    """The client of one event loop, and who may use it."""
-
-    __slots__ = ("client", "closing", "free")
-
-    def __init__(self, client: Any, closing: AsyncGenerator[None]) -> None:
-        self.client = client
-        # The client itself would open connections without end.
-        self.free = asyncio.Semaphore(_MOST_CONNECTIONS_OF_A_LOOP)
-        self.closing = closing
-
-
-class _Loops:
-    """Clients by event loop."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._lock = ForkSafeLock()
-        self._connected: dict[asyncio.AbstractEventLoop, _Connected] = {}
-
-    @contextlib.asynccontextmanager
-    async def client(self) -> AsyncGenerator[Any]:
-        loop = asyncio.get_running_loop()
-        connected = self._connected.get(loop)
-        if connected is None:
-            client = self._make()
-            connected = _Connected(client, self._until_the_loop_ends(loop, client))
-            with self._lock:
-                # Of those that ended without telling anybody.
-                for other in [other for other in self._connected if other.is_closed()]:
-                    del self._connected[other]
-                self._connected[loop] = connected
-            await anext(connected.closing)
-        async with connected.free:
-            yield connected.client
-
-    async def _until_the_loop_ends(
-        self, loop: asyncio.AbstractEventLoop, client: Any
-    ) -> AsyncGenerator[None]:
-        # An event loop that shuts down closes the generators that were begun on it: the one way
-        # to be told of its end.
-        try:
-            yield
-        finally:
-            with self._lock:
-                connected = self._connected.get(loop)
-                if connected is not None and connected.client is client:
-                    del self._connected[loop]
-            with contextlib.suppress(Exception):
-                await client.aclose()
-
-    def close(self) -> None:
-        with self._lock:
-            connected = list(self._connected.items())
-        try:
-            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        for loop, one in connected:
-            if loop is not running and loop.is_running():
-                with contextlib.suppress(RuntimeError):
-                    asyncio.run_coroutine_threadsafe(_close(one), loop)
-
-    async def aclose(self) -> None:
-        loop = asyncio.get_running_loop()
-        connected = self._connected.get(loop)
-        if connected is not None:
-            await _close(connected)
-
-    def forget(self) -> object:
-        """Begin anew; returns what there was."""
-        before, self._connected = self._connected, {}
-        return before
-
-
-async def _close(connected: _Connected) -> None:
-    await connected.closing.aclose()
-
-
-def _as_redis_py_has_it(url: str) -> str:
-    """Rename what other clients call otherwise in the address of a unix socket."""
-    place, mark, query = url.partition("?")
-    if not url.startswith("unix://") or not mark:
-        return url
-    names = {"pass": "password", "user": "username"}
-    pairs = parse_qsl(query, keep_blank_values=True)
-    return f"{place}?{urlencode([(names.get(name, name), value) for name, value in pairs])}"
 
 
 def _name(key: str) -> bytes:

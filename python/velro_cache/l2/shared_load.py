@@ -64,6 +64,7 @@ class SharingCache(Protocol):
         tags: Iterable[str] | None = None,
         priority: int = 1,
         refresh: bool = False,
+        grace: float | None = None,
     ) -> PreparedEntry: ...
 
 

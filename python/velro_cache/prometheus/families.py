@@ -87,6 +87,20 @@ def _state(key: str, states: tuple[str, ...], of: str) -> Callable[[Stats], Samp
     return read
 
 
+def _lives(figure: str) -> Callable[[Stats], Samples]:
+    def read(stats: Stats) -> Samples:
+        for life in stats["lives"]:
+            longest = life["ttl_at_most_seconds"]
+            yield "inf" if longest is None else str(longest), life[figure]
+
+    return read
+
+
+def _chosen(stats: Stats) -> Samples:
+    for context, figures in stats["adaptive_ttl"].items():
+        yield context, figures["ttl_seconds"]
+
+
 _BREAKER: Final = ("closed", "half_open", "open")
 
 FAMILIES: Final = (
@@ -94,6 +108,20 @@ FAMILIES: Final = (
     Family("counter", "misses", "Lookups not answered.", _lookups("misses"), "family"),
     _each("miss_reasons", "Lookups not answered, by cause.", "miss_reasons", None, "reason"),
     _count("sets", "Entries stored, overwrites included.", "sets"),
+    Family(
+        "counter",
+        "life_sets",
+        "Entries stored, by the longest life of their class.",
+        _lives("sets"),
+        "ttl_at_most_seconds",
+    ),
+    Family(
+        "counter",
+        "life_hits",
+        "Lookups they answered; an estimate.",
+        _lives("estimated_hits"),
+        "ttl_at_most_seconds",
+    ),
     _count("evictions", "Entries that left because room was needed.", "evictions"),
     _count("expirations", "Entries that left because their life was over.", "expirations"),
     _count("invalidations", "Entries that left because they were invalidated.", "invalidations"),
@@ -108,6 +136,18 @@ FAMILIES: Final = (
     _count("oversize_rejects", "Values larger than the cache may hold.", "oversize_rejects"),
     _count("fail_closed", "Valid entries not served for want of news.", "fail_closed"),
     _count("stale_served", "Entries served without news, as configured.", "stale_served"),
+    _each("stale_answers", "Values given past their end.", "stale_answers", "freshness", "reason"),
+    _each("load_failures", "Callers whose load failed.", "failures", "freshness", "mode"),
+    _each("wait_timeouts", "Callers that waited so long.", "timeouts", "freshness", "limit"),
+    _each("reloads", "Loads beside an answer.", "reloads", "freshness", "outcome"),
+    _level("reloads_running", "Loads beside an answer, now.", "reloads_running", "freshness"),
+    Family(
+        "gauge",
+        "adaptive_ttl_seconds",
+        "The life chosen last.",
+        _chosen,
+        "context",
+    ),
     _count("lock_timeouts", "Operations given up because a lock took too long.", "lock_timeouts"),
     _level("entries", "Entries held.", "total_entries"),
     _level("entries_limit", "Entries that may be held.", "max_entries"),
@@ -177,4 +217,11 @@ FAMILIES: Final = (
         "state",
     ),
     _count("l2_breaker_opened", "Times a circuit breaker opened.", "breaker_opened", "l2"),
+    _count("prediction_preloaded", "Entries loaded ahead.", "preloaded", "prediction"),
+    _count("prediction_used", "Of these, asked for while there.", "used", "prediction"),
+    _count("prediction_unused", "Of these, ended or left before.", "unused", "prediction"),
+    _count("prediction_denied", "Questions asked ahead and denied.", "denied", "prediction"),
+    _count("prediction_failed", "Loads ahead that failed.", "failed", "prediction"),
+    _level("prediction_precision", "Part of the last ones used.", "precision", "prediction"),
+    _level("prediction_switched_off", "Whether it did not pay.", "switched_off", "prediction"),
 )

@@ -9,6 +9,7 @@ found, so whoever makes up ids does not get into it.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Final
 
 from velro_cache.fork_safety import ForkSafeLock
@@ -31,11 +32,15 @@ class HotKeys:
         capacity: How many names are remembered at least, if there are as many; never more than
             twice that.
 
+    Attributes:
+        heard: Called with each name that is noted, and whether it had to be loaded; must be as
+            quick as appending to a deque. None: nobody listens.
+
     Raises:
         ValueError: ``capacity`` is below 1.
     """
 
-    __slots__ = ("_capacity", "_lock", "_uses")
+    __slots__ = ("_capacity", "_lock", "_uses", "heard")
 
     def __init__(self, capacity: int = DEFAULT_HOT_KEYS) -> None:
         if capacity < 1:
@@ -43,13 +48,16 @@ class HotKeys:
         self._capacity = capacity
         self._lock = ForkSafeLock()
         self._uses: dict[HotKey, int] = {}
+        self.heard: Callable[[tuple[HotKey, bool]], object] | None = None
 
-    def note(self, kind: str, *ids: object) -> None:
+    def note(self, kind: str, *ids: object, loaded: bool = False) -> None:
         """Count one use.
 
         Args:
             kind: Kind of the name.
             *ids: Ids it is about: texts, UUIDs, numbers.
+            loaded: Whether it was not cached, and had to be loaded for this use. What is loaded
+                ahead is bounded by how often that happens.
         """
         name = (kind, *map(str, ids))
         if sum(map(len, name)) > _LONGEST_CHARACTERS:
@@ -58,6 +66,9 @@ class HotKeys:
             self._uses[name] = self._uses.get(name, 0) + 1
             if len(self._uses) >= 2 * self._capacity:
                 self._halve(self._capacity)
+        heard = self.heard
+        if heard is not None:
+            heard((name, loaded))
 
     def hottest(self, count: int) -> list[HotKey]:
         """The names used most.

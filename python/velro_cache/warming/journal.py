@@ -100,6 +100,11 @@ class HotKeyJournal:
         """How many names it holds at the most."""
         return self._max_keys
 
+    @property
+    def is_hashed(self) -> bool:
+        """Whether it holds digests in the place of names."""
+        return self._hash_key is not None
+
     def write(self, names: Iterable[HotKey]) -> int:
         """Replace what it says.
 

@@ -16,13 +16,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from time import perf_counter
 from typing import Final
 
 from velro_cache.warming.hot_keys import HotKey, HotKeys
 from velro_cache.warming.limits import check_concurrency, run_limited
 from velro_cache.warming.report import WarmReport
 
-__all__ = ["Refresher", "Reload", "reload_all"]
+__all__ = ["Refresher", "Reload", "reload_all", "reload_within"]
 
 log = logging.getLogger("velro_cache")
 
@@ -170,3 +171,31 @@ async def reload_all(
     await run_limited((partial(load, name) for name in names), concurrency)
     if report.failed:
         log.warning("%s: %d loads failed: %s", report.kind, report.failed, dict(report.errors))
+
+
+async def reload_within(
+    seconds: float,
+    names: Iterable[HotKey],
+    reload_of: Callable[[str], Reload | None],
+    report: WarmReport,
+    concurrency: int,
+) -> None:
+    """Do what :func:`reload_all` does, for so long at the most, and tell how it goes.
+
+    Args:
+        seconds: After which what is still to be loaded is left.
+        names: Kinds and ids.
+        reload_of: As for :func:`reload_all`.
+        report: Where it is counted, and seen that it runs.
+        concurrency: How many at once.
+    """
+    report.is_running = True
+    started = perf_counter()
+    try:
+        async with asyncio.timeout(seconds):
+            await reload_all(names, reload_of, report, concurrency)
+    except TimeoutError as error:
+        report.fail(error)
+    finally:
+        report.is_running = False
+        report.seconds = perf_counter() - started

@@ -26,6 +26,7 @@ class WarmReport:
         errors: The same by class of the exception.
         total: How many there are to load. None: not known.
         seconds: How long it has taken.
+        is_running: Whether it is under way.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class WarmReport:
     errors: Counter[str] = field(default_factory=Counter)
     total: int | None = None
     seconds: float = 0.0
+    is_running: bool = False
 
     @property
     def done(self) -> int:

@@ -133,7 +133,8 @@ async def read_source(
     batch_size: int,
     is_hot: Callable[[tuple[str, ...]], bool],
     progress: Progress | None,
-) -> WarmReport:
+    report: WarmReport,
+) -> None:
     """Read a source to its end.
 
     Args:
@@ -142,13 +143,11 @@ async def read_source(
         batch_size: After how many entries other tasks run and progress is told.
         is_hot: Whether the journal names something.
         progress: Who is told. None: nobody.
-
-    Returns:
-        What became of it. A loader that raises, or takes too long, has failed; what it has brought
-        before stays.
+        report: Where it is counted. A loader that raises, or takes too long, has failed; what it
+            has brought before stays.
     """
-    report = WarmReport(source.kind)
     started = perf_counter()
+    report.is_running = True
     try:
         async with asyncio.timeout(source.timeout_seconds):
             stamp = cache.snapshot()
@@ -172,7 +171,9 @@ async def read_source(
             report.loaded,
             type(error).__name__,
         )
-    report.seconds = perf_counter() - started
+    finally:
+        report.is_running = False
+        report.seconds = perf_counter() - started
     tell(progress, report)
     log.info(
         "warmed %s: %d stored, %d skipped, %d failed, in %.3f s",
@@ -182,7 +183,6 @@ async def read_source(
         report.failed,
         report.seconds,
     )
-    return report
 
 
 async def _pairs(loader: Loader) -> AsyncGenerator[tuple[Any, Any], None]:

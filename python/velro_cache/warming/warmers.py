@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 from velro_cache.fork_safety import ForkSafeLock
-from velro_cache.warming.hot_keys import HotKeys
-from velro_cache.warming.journal import HotKeyJournal, JournalContent
+from velro_cache.warming.hot_keys import HotKey, HotKeys
+from velro_cache.warming.journal import HotKeyJournal
+from velro_cache.warming.journal_keeper import JournalKeeper
 from velro_cache.warming.limits import run_limited
-from velro_cache.warming.refresh import Refresher, Reload, reload_all
+from velro_cache.warming.on_demand import OnDemand
+from velro_cache.warming.prediction import Predictable, Predictor
+from velro_cache.warming.prediction_limits import PredictionLimits
+from velro_cache.warming.refresh import Refresher, Reload
 from velro_cache.warming.report import Progress, WarmReport
 from velro_cache.warming.sources import Pairs, Source, WarmableCache, read_source
 
@@ -43,10 +46,8 @@ class Warmers:
         "_concurrency",
         "_enabled",
         "_journal",
-        "_journal_content",
-        "_journal_seconds",
-        "_journal_timeout_seconds",
         "_lock",
+        "_predictable",
         "_progress",
         "_ready",
         "_refresh_seconds",
@@ -56,6 +57,8 @@ class Warmers:
         "_tasks",
         "batch_size",
         "hot_keys",
+        "on_demand",
+        "predictor",
         "reports",
     )
 
@@ -68,16 +71,18 @@ class Warmers:
         self._reloads: dict[str, Reload] = {}
         self._progress: Progress | None = None
         self._concurrency = 4
-        self._journal: HotKeyJournal | None = None
-        self._journal_content = JournalContent()
-        self._journal_seconds = 60.0
-        self._journal_timeout_seconds = 30.0
+        self._predictable: dict[str, Predictable] = {}
+        self._journal: JournalKeeper | None = None
         self._refresher: Refresher | None = None
         self._refresh_seconds = 5.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = False
         self.hot_keys = HotKeys()
+        self.predictor: Predictor | None = None
         self.reports: dict[str, WarmReport] = {}
+        self.on_demand = OnDemand(
+            self._sources, self._reloads, self.reports, self._read, enabled, self._concurrency
+        )
 
     def register(
         self,
@@ -135,7 +140,14 @@ class Warmers:
             self._sources.append(source)
             self._ready = self._ready and not before_ready
 
-    def register_reload(self, kind: str, reload: Reload) -> None:
+    def register_reload(
+        self,
+        kind: str,
+        reload: Reload,
+        *,
+        is_cached: Callable[..., bool] | None = None,
+        preload: Reload | None = None,
+    ) -> None:
         """Say how one name of a kind is loaded anew, from its ids.
 
         Args:
@@ -143,11 +155,18 @@ class Warmers:
             reload: A coroutine function of the ids, which are texts. It loads anew whatever is
                 there (``aget_or_load(..., refresh=True)``), and returns the life of what it has
                 stored in seconds; None: nothing that is worth being kept alive.
+            is_cached: A function of the ids: whether there is an entry that would be served now,
+                without counting as a use. None: names of this kind are not predicted.
+            preload: As ``reload``, for what is not cached, and is likely to be asked for. None:
+                ``reload`` does it.
         """
         if not callable(reload):
             raise TypeError("reload must be a coroutine function")
         with self._lock:
             self._reloads[kind] = reload
+            self._predictable.pop(kind, None)
+            if is_cached is not None:
+                self._predictable[kind] = Predictable(preload or reload, is_cached)
 
     def unregister_reload(self, kind: str, reload: Reload) -> None:
         """Take back what was registered, if it is still that one.
@@ -159,6 +178,7 @@ class Warmers:
         with self._lock:
             if self._reloads.get(kind) == reload:
                 del self._reloads[kind]
+                self._predictable.pop(kind, None)
 
     def show_progress(self, progress: Progress | None) -> None:
         """Have somebody told how far each kind is, after each batch.
@@ -188,13 +208,7 @@ class Warmers:
         Raises:
             ValueError: A number is not above 0.
         """
-        if not write_every_seconds > 0:
-            raise ValueError(f"write_every_seconds must be above 0, not {write_every_seconds}")
-        if not timeout_seconds > 0:
-            raise ValueError(f"timeout_seconds must be above 0, not {timeout_seconds}")
-        self._journal = journal
-        self._journal_timeout_seconds = timeout_seconds
-        self._journal_seconds = write_every_seconds
+        self._journal = JournalKeeper(journal, self.hot_keys, write_every_seconds, timeout_seconds)
 
     def keep_hot(
         self,
@@ -234,10 +248,47 @@ class Warmers:
         self._refresher.retry_seconds = every_seconds
         return self._refresher
 
+    def predict(
+        self,
+        user_at: Mapping[str, int],
+        limits: PredictionLimits | None = None,
+        *,
+        group_of: Callable[[str], str | None] | None = None,
+    ) -> Predictor:
+        """Load ahead what a user is likely to ask for next, from the next start on.
+
+        Args:
+            user_at: By kind, which of the ids is the user's, from 0. Kinds are those noted in
+                ``hot_keys``, and registered by :meth:`register_reload` with ``is_cached``.
+            limits: How much of it there may be. None: the defaults.
+            group_of: From a user's id to the group whose habits his accesses are part of, such as
+                his role. It must be quick. None, or None returned: each user has habits of his own.
+
+        Returns:
+            What does it; its ``figures()`` say how it does.
+
+        Raises:
+            ValueError: A place is negative.
+        """
+        self.predictor = Predictor(
+            self.hot_keys, user_at, self._predictable.get, limits or PredictionLimits(), group_of
+        )
+        return self.predictor
+
     @property
     def is_ready(self) -> bool:
         """Whether all that readiness waits for has been loaded, or tried."""
         return self._ready or not self._enabled or not self._waited_for()
+
+    @property
+    def journal(self) -> HotKeyJournal | None:
+        """The journal of :meth:`use_journal`. None: there is none."""
+        return None if self._journal is None else self._journal.journal
+
+    @property
+    def journal_names(self) -> int:
+        """How many names the journal held when ``await cache.start()`` read it."""
+        return 0 if self._journal is None else len(self._journal.content)
 
     def was_hot(self, kind: str, *ids: object) -> bool:
         """Whether the journal of the process before this one names something.
@@ -249,7 +300,7 @@ class Warmers:
         Returns:
             False, too, before ``await cache.start()`` has read it.
         """
-        return self._journal_content.holds((kind, *map(str, ids)))
+        return self._is_in_journal((kind, *map(str, ids)))
 
     async def run(self) -> dict[str, WarmReport]:
         """Load what readiness waits for; then begin with the rest. ``cache.start()`` calls it.
@@ -262,29 +313,30 @@ class Warmers:
             return {}
         self._end_tasks()
         if self._journal is not None:
-            self._journal_content = await asyncio.to_thread(self._journal.read)
-            for name in self._journal_content.keys:
-                # They stay hot for a while, so that a second restart soon after finds them.
-                self.hot_keys.note(*name)
+            await self._journal.read()
         await self._read(self._waited_for())
-        if self._journal_content.keys:
-            await self._reload_journal()
+        if self._journal is not None and self._journal.content.keys:
+            report = self.reports["journal"] = WarmReport("journal")
+            await self._journal.reload(self._reloads.get, report, self._concurrency)
         self._ready = True
         later = [source for source in self._sources if not source.before_ready]
         if later:
             self._begin(self._read(later), "velro-cache-warming")
         if self._refresher is not None or self._journal is not None:
             self._begin(self._keep_up(), "velro-cache-keeping-hot")
+        if self.predictor is not None:
+            self._begin(self.predictor.run(), "velro-cache-predicting")
         return dict(self.reports)
 
     def stop(self) -> None:
         """End what runs in the background, and write the journal. ``cache.stop()`` calls it."""
         self._ready = False
-        if self._end_tasks():
-            self._write_journal()
+        if self._end_tasks() and self._journal is not None:
+            self._journal.write()
 
     def _end_tasks(self) -> int:
-        """End what runs in the background; say how many tasks that were."""
+        """End what runs in the background; say how many tasks ran on their own."""
+        self.on_demand.stop()
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             loop = task.get_loop()
@@ -294,33 +346,16 @@ class Warmers:
 
     async def _read(self, sources: list[Source]) -> None:
         cache = self._cache()
-        if cache is None:
+        if cache is None or not sources:
             return
 
         async def read(source: Source) -> None:
-            self.reports[source.kind] = await read_source(
-                source, cache, self.batch_size, self._journal_content.holds, self._progress
+            report = self.reports[source.kind] = WarmReport(source.kind)
+            await read_source(
+                source, cache, self.batch_size, self._is_in_journal, self._progress, report
             )
 
         await run_limited((partial(read, source) for source in sources), self._concurrency)
-
-    async def _reload_journal(self) -> None:
-        names = self._journal_content.keys
-        report = self.reports["journal"] = WarmReport("journal", total=len(names))
-        started = perf_counter()
-        try:
-            async with asyncio.timeout(self._journal_timeout_seconds):
-                await reload_all(names, self._reloads.get, report, self._concurrency)
-        except TimeoutError as error:
-            report.fail(error)
-        report.seconds = perf_counter() - started
-        log.info(
-            "warmed from the journal: %d loaded, %d not, %d failed, in %.3f s",
-            report.loaded,
-            report.denied + report.skipped,
-            report.failed,
-            report.seconds,
-        )
 
     async def _keep_up(self) -> None:
         loop = asyncio.get_running_loop()
@@ -336,25 +371,15 @@ class Warmers:
                 if loop.time() - aged_at >= _AGE_EVERY_SECONDS:
                     aged_at = loop.time()
                     self.hot_keys.age()
-                if loop.time() - written_at >= self._journal_seconds:
+                journal = self._journal
+                if journal and loop.time() - written_at >= journal.write_every_seconds:
                     written_at = loop.time()
-                    await asyncio.to_thread(self._write_journal)
+                    await asyncio.to_thread(journal.write)
             except Exception:
                 log.exception("keeping hot names alive failed; it goes on")
 
-    def _write_journal(self) -> None:
-        if self._journal is None:
-            return
-        names = self.hot_keys.hottest(self._journal.max_keys)
-        if not names:
-            # A process that nobody has asked anything knows no better than the one before.
-            return
-        try:
-            self._journal.write(names)
-        except OSError as error:
-            log.warning(
-                "the hot-key journal %s was not written: %s", self._journal.path, error.strerror
-            )
+    def _is_in_journal(self, name: HotKey) -> bool:
+        return self._journal is not None and self._journal.content.holds(name)
 
     def _begin(self, work: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

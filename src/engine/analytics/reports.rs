@@ -5,6 +5,7 @@ use super::history::{Levels, Point, Totals};
 use super::journal::Journal;
 use super::tag_names::TagNames;
 use super::top::Hot;
+use super::what_if::WhatIfReport;
 use crate::engine::clock::Millis;
 use crate::engine::shard::Shard;
 use crate::engine::store::Store;
@@ -98,6 +99,14 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
     /// [`Self::observe`] have none.
     pub fn history(&self, seconds: u64) -> Vec<Point> {
         self.history.lock().last(self.clock.now(), seconds)
+    }
+
+    /// What the hit rate would be at other sizes and with other lives; `None`: too few lookups to
+    /// tell. Of several shards, the first stands for all.
+    pub fn what_if(&self) -> Option<WhatIfReport> {
+        let mut report = self.shards.first()?.lock().what_if()?;
+        report.sampling_rate /= self.shards.len() as f64;
+        Some(report)
     }
 
     /// What is known of a key. Leaves no trace in statistics or policy.

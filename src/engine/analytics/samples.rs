@@ -4,6 +4,7 @@
 //! several things in turn would always be met at the same one. It stands for all lookups since the
 //! one before, so that weights add up to what was asked.
 
+use super::lives::{LIFE_CLASSES, LifeClass};
 use super::tag_names::TagNames;
 use super::top::{Hot, Top, kept};
 use crate::engine::clock::Millis;
@@ -22,6 +23,8 @@ pub(in crate::engine) struct Sample<'a> {
     pub(in crate::engine) key: &'a [u8],
     pub(in crate::engine) hash: u64,
     pub(in crate::engine) is_hit: bool,
+    /// The class of the life of what was found; `None`: nothing was.
+    pub(in crate::engine) life: Option<LifeClass>,
     /// Lookups it stands for.
     pub(in crate::engine) weight: u64,
     pub(in crate::engine) time: Duration,
@@ -40,6 +43,8 @@ struct Inside {
     latency: Latency,
     /// Of those since somebody took it.
     recent: Latency,
+    /// Since the store was made.
+    life_hits: [u64; LIFE_CLASSES],
     keys: Top,
     tags: Top,
     count: u64,
@@ -53,6 +58,7 @@ impl Samples {
             inside: Mutex::new(Inside {
                 latency: Latency::new(),
                 recent: Latency::new(),
+                life_hits: [0; LIFE_CLASSES],
                 keys: Top::new(),
                 tags: Top::new(),
                 count: 0,
@@ -69,9 +75,12 @@ impl Samples {
         tags: impl FnOnce(&TagNames) -> S,
     ) {
         let inside = &mut *self.inside.lock();
-        let &Sample { key, hash, is_hit, weight, time, now } = sample;
+        let &Sample { key, hash, is_hit, life, weight, time, now } = sample;
         inside.latency.record(time);
         inside.recent.record(time);
+        if let Some(hits) = life.and_then(|life| inside.life_hits.get_mut(life.index())) {
+            *hits += if is_hit { weight } else { 0 };
+        }
         inside.keys.add(now, hash, weight, is_hit, || kept(key));
         inside.weight_for_tags += weight;
         inside.count += 1;
@@ -87,6 +96,11 @@ impl Samples {
     /// Times since the store was made.
     pub(in crate::engine) fn latency(&self) -> LatencySummary {
         self.inside.lock().latency.summary()
+    }
+
+    /// Hits by the life of what answered, since the store was made.
+    pub(in crate::engine) fn life_hits(&self) -> [u64; LIFE_CLASSES] {
+        self.inside.lock().life_hits
     }
 
     /// Times since this was asked last.

@@ -91,7 +91,7 @@ impl Books {
         let pages = self.0.lock().unwrap();
         let counters = &stats.counters;
         assert_eq!(stats.entries, pages.inside.len(), "values went missing");
-        assert_eq!(counters.sets, pages.stored);
+        assert_eq!(counters.sets(), pages.stored);
         assert_eq!(counters.stale_rejects, pages.stale);
         assert_eq!(counters.oversize_rejects, pages.oversize);
         // A wait given up is a lookup that was not counted, or a value that was not stored.

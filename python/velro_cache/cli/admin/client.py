@@ -23,12 +23,14 @@ __all__ = [
     "client_for",
     "printable",
     "read_figures",
+    "read_recommendations",
 ]
 
 TOKEN_VARIABLE: Final = "VELRO_CACHE_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 _DEFAULT_URL: Final = "http://127.0.0.1:8000/admin/cache"
 
 _REFUSED: Final = 1
+_NOT_UNDERSTOOD: Final = 2
 _NOT_REACHED: Final = 3
 _NO_CREDENTIAL: Final = 4
 
@@ -40,7 +42,7 @@ _FIGURES: Final = {
     *("average_access_time_ms", "total_entries", "max_entries", "total_size_mb", "max_size_mb"),
     *("evicted_entries", "expired_entries", "invalidated_entries", "oversize_rejects"),
     *("stale_rejects", "lock_timeouts", "fail_closed_lookups", "stale_served_lookups"),
-    *("latency", "families", "sharing", "log"),
+    *("latency", "families", "lives", "sharing", "log"),
 }
 """What the commands make use of."""
 _THIS_MACHINE: Final = ("localhost", "127.0.0.1", "::1")
@@ -120,13 +122,13 @@ class AdminClient:
             body: What to send.
 
         Returns:
-            200 and the answer; or 503 and what holds all the same.
+            200, or 202 for what goes on, and the answer; or 503 and what holds all the same.
 
         Raises:
             AdminError: There is no answer, or it says no.
         """
         status, answer = self._ask("POST", path, json.dumps(body).encode())
-        if status != 200 and not (status == 503 and "holds" in answer):
+        if status not in (200, 202) and not (status == 503 and "holds" in answer):
             raise _says_no(status, answer)
         return status, answer
 
@@ -215,8 +217,34 @@ def read_figures(client: AdminClient) -> dict[str, Any]:
         raise AdminError(_SOMETHING_ELSE, _NOT_REACHED) from None
 
 
+def read_recommendations(client: AdminClient) -> dict[str, Any]:
+    """Read what the figures of a worker suggest.
+
+    Args:
+        client: Whom to ask.
+
+    Returns:
+        ``recommendations`` and ``what_if``, and ``process_id`` of the worker that answered, which
+        may be another one than that of earlier answers.
+
+    Raises:
+        AdminError: There is no answer, or it is none of the admin routes.
+    """
+    answer = client.get("/recommendations")
+    try:
+        # What the command prints, and so has to be there.
+        for finding in answer["recommendations"]:
+            " ".join(finding[name] for name in ("severity", "title", "detail", "action"))
+        for one in (answer["what_if"] or {"estimates": ()})["estimates"]:
+            _ = (one["change"], 0.0 + one["factor"], 0.0 + (one["estimated_hit_rate"] or 0.0))
+        _ = 0.0 + (answer["what_if"] or {"measured_hit_rate": 0.0})["measured_hit_rate"]
+    except (KeyError, TypeError):
+        raise AdminError(_SOMETHING_ELSE, _NOT_REACHED) from None
+    return answer
+
+
 def _checked(url: str, allow_http: bool) -> str:
-    wrong = AdminError("--url must be like https://service.example/admin/cache", _NOT_REACHED)
+    wrong = AdminError("--url must be like https://service.example/admin/cache", _NOT_UNDERSTOOD)
     try:
         parts = urlsplit(url)
         host = parts.hostname

@@ -82,8 +82,9 @@ def as_text(answer: dict[str, Any]) -> str:
         return f"MISS {reach}. {answer.get('detail')}"
     if answer.get("dry_run"):
         count = answer.get("would_drop_entries")
-        found = "it is not known how many" if count is None else f"{count:,}"
-        return f"dry run: would drop {found} entries of the worker that answered"
+        if count is None:
+            return "dry run: how many entries it would drop is not known"
+        return f"dry run: would drop {count:,} entries of the worker that answered"
     return (
         f"OK   dropped {answer.get('dropped_entries', 0):,} entries of the worker that answered;"
         f" it holds on: {answer.get('holds')}"

@@ -5,8 +5,13 @@ import json
 import sys
 from typing import Any
 
-from velro_cache.cli.admin.advice import recommendations
-from velro_cache.cli.admin.client import add_connection_options, client_for, printable, read_figures
+from velro_cache.cli.admin.client import (
+    add_connection_options,
+    client_for,
+    printable,
+    read_figures,
+    read_recommendations,
+)
 from velro_cache.cli.output import show
 
 __all__ = ["add_to"]
@@ -29,22 +34,22 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    stats = read_figures(client_for(options))
-    advice = recommendations(stats)
+    client = client_for(options)
+    stats, advice = read_figures(client), read_recommendations(client)
     if options.json:
-        report = {"stats": stats, "recommendations": advice}
+        report = {"stats": stats, **advice}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         show(printable(as_text(stats, advice)))
     return 0
 
 
-def as_text(stats: dict[str, Any], advice: list[str]) -> str:
+def as_text(stats: dict[str, Any], advice: dict[str, Any]) -> str:
     """Write a report for people to read.
 
     Args:
         stats: The figures.
-        advice: What they suggest.
+        advice: The answer of ``/recommendations``.
     """
     latency, log = stats["latency"], stats["log"]
     lines = [
@@ -72,9 +77,36 @@ def as_text(stats: dict[str, Any], advice: list[str]) -> str:
             f"{name:<18} {family['requests']:>10,}   {family['hit_rate_percent']:>6.1f} %"
             for name, family in busiest
         ]
+    lines += _lives(stats["lives"])
+    if advice["what_if"] is not None:
+        lines += ["", *_what_if(advice["what_if"])]
     lines += ["", "Recommendations"]
-    lines += [f"- {sentence}" for sentence in advice] or ["- Nothing to be done."]
+    lines += [
+        f"- {finding['severity']}: {finding['title']}. {finding['detail']} {finding['action']}"
+        for finding in advice["recommendations"]
+    ] or ["- Nothing to be done."]
     return "\n".join(lines)
+
+
+def _lives(lives: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for life in lives:
+        rate, longest = life["estimated_hit_rate_percent"], life["ttl_at_most_seconds"]
+        if rate is not None:
+            told = "longer" if longest is None else f"up to {longest:,} s"
+            lines.append(f"{told:<18} {life['sets']:>10,}  ≈{rate:>6.1f} %")
+    return ["", "Life given              stored   hit rate", *lines] if lines else []
+
+
+def _what_if(what_if: dict[str, Any]) -> list[str]:
+    measured = 100.0 * what_if["measured_hit_rate"]
+    lines = [f"What if                estimated hit rate   (measured now: {measured:.1f} %)"]
+    for one in what_if["estimates"]:
+        rate = one["estimated_hit_rate"]
+        told = "not known" if rate is None else f"{100.0 * rate:.1f} %"
+        change = "size" if one["change"] == "size" else "lives"
+        lines.append(f"{change + ' times ' + format(one['factor'], 'g'):<18} {told:>17}")
+    return lines
 
 
 def _mark(good: bool) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "KeysAnswer",
     "L2Figures",
     "LatencyFigures",
+    "LifeFigures",
     "LogFigures",
     "Message",
     "NotAcknowledged",
@@ -89,11 +90,22 @@ class L2Figures(BaseModel):
     timeouts: int = 0
 
 
+class LifeFigures(BaseModel):
+    """Values that were given about as long a life."""
+
+    ttl_at_most_seconds: int | None = Field(description="None: any life longer than the others")
+    sets: int = Field(description="Values stored; each stands for the lookup that had missed")
+    estimated_hits: int = Field(description="From one lookup in 128")
+    estimated_hit_rate_percent: float | None = Field(description="None: neither sets nor hits")
+
+
 class StatsAnswer(BaseModel):
     """What one worker process has counted since its cache was made."""
 
     cache: str
+    host: str = Field(description="Name of the machine, as it calls itself")
     process_id: int = Field(description="The worker that answered; others count for themselves")
+    is_stopped: bool
     total_requests: int
     cache_hits: int
     cache_misses: int
@@ -113,9 +125,11 @@ class StatsAnswer(BaseModel):
     lock_timeouts: int
     fail_closed_lookups: int
     stale_served_lookups: int
+    miss_reasons: dict[str, int] = Field(description="Misses by cause; they add up to all misses")
     eviction_policy: str
     latency: LatencyFigures
     families: dict[str, FamilyFigures]
+    lives: list[LifeFigures] = Field(description="Hit rates by how long values were to live")
     sharing: SharingFigures
     log: LogFigures | None = Field(description="None: no log is configured")
     l2: L2Figures
@@ -193,22 +207,32 @@ class NotAcknowledged(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """One invalidation made through these routes."""
+    """One invalidation."""
 
     at: datetime
     cache: str
-    actor: str
+    made: Literal["over_http", "by_code"] = Field(
+        description="Through these routes, or by a call in this process"
+    )
+    actor: str = Field(description="Empty: the code did not say who")
+    request_id: str | None = Field(
+        default=None, description="Which request it was; see RequestIdMiddleware"
+    )
     reason: str
-    action: Literal["user", "generation", "tags", "pattern", "key", "clear"]
-    names: list[str] = Field(description="What was named; the first ten, cut to 200 characters")
+    action: Literal["user", "generation", "tags", "pattern", "key", "clear", "several"]
+    names: list[str] = Field(
+        description="What was named; the first ten (of code, five), cut to 200 characters"
+    )
     names_count: int
-    wait: Wait
-    outcome: Literal["done", "not_acknowledged", "not_shared", "failed"]
+    wait: Wait | None = Field(description="None: made by code, which did not tell")
+    outcome: Literal["done", "not_acknowledged", "not_shared", "failed"] = Field(
+        description="Of code: done, on this host at least"
+    )
     dropped_entries: int | None
 
 
 class AuditAnswer(BaseModel):
-    """The last invalidations made through the worker that answered, the newest first."""
+    """The last invalidations made in the worker that answered, the newest first."""
 
     cache: str
     process_id: int

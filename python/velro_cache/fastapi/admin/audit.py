@@ -2,14 +2,19 @@
 
 import itertools
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from velro_cache.fastapi.admin.answers import AuditEntry
+from velro_cache.request_ids import current_request_id
 
-__all__ = ["AuditLog", "utc_now"]
+__all__ = ["AuditLog", "is_mark", "utc_now"]
+
+_beginnings: Final[set[str]] = set()
+"""What marks of this process begin with: one text for each audit log there ever was."""
 
 log = logging.getLogger("velro_cache")
 
@@ -17,6 +22,16 @@ log = logging.getLogger("velro_cache")
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+def is_mark(text: str) -> bool:
+    """Whether an audit log of this process made a text: see :meth:`AuditLog.mark`.
+
+    Args:
+        text: What may be a mark, or anything an application wrote.
+    """
+    beginning, _, serial = text.rpartition("-")
+    return beginning in _beginnings and serial.isdecimal()
 
 
 class AuditLog:
@@ -35,18 +50,36 @@ class AuditLog:
     def __init__(self, size: int, now: Callable[[], datetime]) -> None:
         if size < 1:
             raise ValueError("audit_size must be 1 or more")
-        self._entries: deque[AuditEntry] = deque(maxlen=size)
+        self._entries: deque[tuple[str, AuditEntry]] = deque(maxlen=size)
         self._now = now
+        # Several routers may operate one cache, and several processes come from one fork.
+        self._beginning = f"http-{secrets.token_hex(4)}"
+        _beginnings.add(self._beginning)
+        self._serials = itertools.count(1)
 
-    def add(self, **fields: Any) -> AuditEntry:
+    def mark(self) -> str:
+        """Make a name for an invalidation that is about to be made.
+
+        The journal of the cache hears of it, too; by the mark it is known there.
+
+        Returns:
+            Such as ``http-5f0c1e9a-7``, of which there is one.
+        """
+        return f"{self._beginning}-{next(self._serials)}"
+
+    def add(self, mark: str, **fields: Any) -> AuditEntry:
         """Write an entry down.
 
         Args:
-            **fields: Those of :class:`AuditEntry`, but for the time.
+            mark: As the journal of the cache has it.
+            **fields: Those of :class:`AuditEntry`, but for the time, the request, and
+                that it came over HTTP.
         """
-        entry = AuditEntry(at=self._now(), **fields)
+        entry = AuditEntry(
+            at=self._now(), made="over_http", request_id=current_request_id(), **fields
+        )
         # One step under every interpreter: no lock is held while something is logged.
-        self._entries.append(entry)
+        self._entries.append((mark, entry))
         log.info(
             "cache %r: %s of %r by %r: %s, %s entries dropped",
             entry.cache,
@@ -59,10 +92,6 @@ class AuditLog:
         )
         return entry
 
-    def latest(self, limit: int) -> list[AuditEntry]:
-        """Give the last entries, the newest first.
-
-        Args:
-            limit: How many at most.
-        """
-        return list(itertools.islice(reversed(self._entries.copy()), limit))
+    def latest(self) -> list[tuple[str, AuditEntry]]:
+        """Give the entries with their marks, the newest first."""
+        return list(reversed(self._entries.copy()))

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from fastapi.requests import HTTPConnection
 
-__all__ = ["checked_origins", "refuse_other_sites"]
+__all__ = ["checked_origins", "refuse_other_pages", "refuse_other_sites"]
 
 
 def checked_origins(origins: Collection[str]) -> frozenset[str]:
@@ -46,17 +47,30 @@ def refuse_other_sites(request: Request, trusted_origins: Collection[str]) -> No
     kinds = request.headers.getlist("content-type")
     if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send JSON, with Content-Type: application/json")
-    origins = {origin.lower() for origin in request.headers.getlist("origin")}
+    refuse_other_pages(request, trusted_origins)
+
+
+def refuse_other_pages(connection: HTTPConnection, trusted_origins: Collection[str]) -> None:
+    """Let through programs, pages of the same host, and pages that are trusted by name.
+
+    Args:
+        connection: The request or WebSocket.
+        trusted_origins: Other origins whose pages may.
+
+    Raises:
+        HTTPException: 403: a page of another site sent it.
+    """
+    origins = {origin.lower() for origin in connection.headers.getlist("origin")}
     if origins and origins <= set(trusted_origins):
         return
-    sites = set(request.headers.getlist("sec-fetch-site"))
+    sites = set(connection.headers.getlist("sec-fetch-site"))
     # "same-site" would trust every other subdomain; "none" is the user's own doing.
     if not sites <= {"same-origin", "none"}:
         raise HTTPException(403, "Requests of other sites are refused")
     # A page cannot set this header, so it is right even where a proxy has rewritten the host.
     if sites == {"same-origin"}:
         return
-    hosts = {host.lower() for host in request.headers.getlist("host")}
+    hosts = {host.lower() for host in connection.headers.getlist("host")}
     # Pages without an origin, and those in a sandbox, say "null", which is nobody's host.
     if any(_host_of(origin) not in hosts for origin in origins):
         raise HTTPException(403, "Requests of other sites are refused")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import platform
 from typing import Any, Final
 
 from velro_cache.config import OptimizedCacheConfig
@@ -10,6 +11,7 @@ from velro_cache.fastapi.admin.answers import (
     FamilyFigures,
     L2Figures,
     LatencyFigures,
+    LifeFigures,
     LogFigures,
     PerformanceTargets,
     SharingFigures,
@@ -27,7 +29,9 @@ def stats_answer(cache: OptimizedCacheManager) -> StatsAnswer:
     stats = cache.get_stats()
     return StatsAnswer(
         cache=stats["name"],
+        host=platform.node(),
         process_id=os.getpid(),
+        is_stopped=cache.is_stopped,
         total_requests=stats["total_requests"],
         cache_hits=stats["cache_hits"],
         cache_misses=stats["cache_misses"],
@@ -47,6 +51,7 @@ def stats_answer(cache: OptimizedCacheManager) -> StatsAnswer:
         lock_timeouts=stats["lock_timeouts"],
         fail_closed_lookups=stats["fail_closed"],
         stale_served_lookups=stats["stale_served"],
+        miss_reasons=stats["miss_reasons"],
         eviction_policy=stats["eviction_policy"],
         latency=LatencyFigures(**stats["latency_ns"]),
         families={
@@ -57,6 +62,7 @@ def stats_answer(cache: OptimizedCacheManager) -> StatsAnswer:
             )
             for name, family in stats["families"].items()
         },
+        lives=[LifeFigures(**life) for life in stats["lives"]],
         sharing=SharingFigures(
             state=stats["sharing"]["state"],
             not_shared_because=stats["sharing"]["not_shared_because"],

@@ -33,7 +33,7 @@ def checked_guard(name: str, guard: object) -> Callable[..., Any]:
     if dependency is None:
         raise ValueError(
             f"{name} is missing: give a dependency that raises HTTPException(401 or 403) for"
-            " whoever may not operate this cache, and returns who it is; for example"
+            " whoever may not operate this service, and returns who it is; for example"
             " create_admin_router(guard=require_operator)"
         )
     if not callable(dependency):

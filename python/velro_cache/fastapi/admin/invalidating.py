@@ -19,7 +19,7 @@ from velro_cache.fastapi.admin.requests import (
 from velro_cache.manager import OptimizedCacheManager
 from velro_cache.typed_entries import Wait
 
-__all__ = ["Action", "clear", "dry_run", "invalidate"]
+__all__ = ["Action", "clear", "dry_run", "invalidate", "where_it_holds"]
 
 Action = Literal["user", "generation", "tags", "pattern", "key"]
 
@@ -94,9 +94,12 @@ def invalidate(
     """
     wait: Wait = request.wait or cache.config.invalidation_wait
     names = request.shown()
-    entry = _entry(cache, request.reason, actor, action, names, wait)
+    mark = audit.mark()
+    entry = _entry(cache, request.reason, actor, action, names, wait, mark)
     try:
-        revocation = cache.revoking(**request.names(), wait=wait)
+        revocation = cache.revoking(
+            **request.names(), wait=wait, actor=f"{mark} {actor}", reason=request.reason or None
+        )
         with revocation:
             pass
     except (InvalidationNotAcknowledged, SharedTableError) as error:
@@ -111,7 +114,7 @@ def invalidate(
         dry_run=False,
         dropped_entries=revocation.dropped,
         would_drop_entries=None,
-        holds=_where(cache, wait),
+        holds=where_it_holds(cache, wait),
     )
 
 
@@ -133,11 +136,12 @@ def clear(
         CacheStoppedError: The cache was stopped.
     """
     wait: Wait = request.wait or cache.config.invalidation_wait
-    entry = _entry(cache, request.reason, actor, "clear", [], wait)
+    mark = audit.mark()
+    entry = _entry(cache, request.reason, actor, "clear", [], wait, mark)
     # Entries that come or go meanwhile are counted or not; all of them are dropped.
     held = len(cache)
     try:
-        cache.clear(wait=wait)
+        cache.clear(wait=wait, actor=f"{mark} {actor}", reason=request.reason or None)
     except (InvalidationNotAcknowledged, SharedTableError) as error:
         return _not_everywhere(error, audit, entry, held)
     except BaseException:
@@ -148,11 +152,17 @@ def clear(
         cache=cache.config.name,
         process_id=os.getpid(),
         dropped_entries=held,
-        holds=_where(cache, wait),
+        holds=where_it_holds(cache, wait),
     )
 
 
-def _where(cache: OptimizedCacheManager, waited_for: Wait) -> Wait:
+def where_it_holds(cache: OptimizedCacheManager, waited_for: Wait) -> Wait:
+    """Where an invalidation holds that was waited for.
+
+    Args:
+        cache: Where it was made.
+        waited_for: What was waited for.
+    """
     # Without a log there is nobody to wait for, and nobody who was told.
     return "host" if cache.config.log_address is None else waited_for
 
@@ -182,8 +192,10 @@ def _entry(
     action: str,
     names: list[str],
     wait: Wait,
+    mark: str,
 ) -> dict[str, Any]:
     return {
+        "mark": mark,
         "cache": cache.config.name,
         "actor": actor,
         "reason": reason,

@@ -14,17 +14,25 @@ class TokenBucket:
         per_minute: How many in the long run, in tokens per minute; more than 0.
         burst: How many at once; 1 or more.
         clock: Seconds that never go back; tests move it by hand.
+        names: What the first two are called where somebody sets them.
 
     Raises:
         ValueError: A number is out of range.
     """
 
-    def __init__(self, per_minute: float, burst: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        per_minute: float,
+        burst: int,
+        clock: Callable[[], float],
+        *,
+        names: tuple[str, str] = ("invalidations_per_minute", "invalidation_burst"),
+    ) -> None:
         # Written so that NaN fails it.
         if not per_minute > 0:
-            raise ValueError("invalidations_per_minute must be more than 0")
+            raise ValueError(f"{names[0]} must be more than 0")
         if burst < 1:
-            raise ValueError("invalidation_burst must be 1 or more")
+            raise ValueError(f"{names[1]} must be 1 or more")
         self._tokens_per_second = per_minute / 60
         self._burst = float(burst)
         self._clock = clock

@@ -19,7 +19,8 @@ from velro_cache.fastapi.admin.answers import (
 from velro_cache.fastapi.admin.context import AdminContext
 from velro_cache.fastapi.admin.figures import config_answer, performance_targets, stats_answer
 from velro_cache.fastapi.admin.keys_page import keys_page
-from velro_cache.fastapi.admin.requests import KeyPrefix
+from velro_cache.fastapi.admin.recent import recent_invalidations
+from velro_cache.fastapi.admin.requests import HashIds, KeyPrefix
 from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["add_reading_routes"]
@@ -56,13 +57,14 @@ def add_reading_routes(router: APIRouter, admin: AdminContext) -> None:
         # A large cache takes a while to look through; requests go on meanwhile.
         return await asyncio.to_thread(keys_page, cache, prefix, after, limit)
 
-    @router.get("/invalidations", summary="The last invalidations made here: who, what and why")
+    @router.get("/invalidations", summary="The last invalidations in this worker: who, what, why")
     async def invalidations(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        hash_ids: HashIds = False,
         cache: OptimizedCacheManager = cache_of_request,
     ) -> AuditAnswer:
         return AuditAnswer(
             cache=cache.config.name,
             process_id=os.getpid(),
-            invalidations=admin.audit.latest(limit),
+            invalidations=recent_invalidations(cache, admin.audit, limit, hash_ids=hash_ids),
         )

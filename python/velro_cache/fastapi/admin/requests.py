@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from velro_cache.typed_entries import Id, Wait
 
 __all__ = [
+    "ChangeRequest",
     "ClearRequest",
+    "HashIds",
     "InvalidateGeneration",
     "InvalidateKey",
     "InvalidatePattern",
@@ -16,6 +18,8 @@ __all__ = [
     "InvalidateUser",
     "Invalidation",
     "KeyPrefix",
+    "Reasoned",
+    "WholeKey",
 ]
 
 _PATH_STEP: Final = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
@@ -49,20 +53,35 @@ _Id = _IdText | _IdNumber
 KeyPrefix = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
 """What keys begin with; may be empty."""
 
+WholeKey = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_printable)]
+"""A key."""
 
-class _Request(BaseModel):
+HashIds = Annotated[
+    bool, Field(description="Show the kind of a name, and a digest in the place of its id")
+]
+"""Whether ids are hidden; the digest of a name is the same in one process alone."""
+
+
+class Reasoned(BaseModel):
+    """What all changes have in common."""
+
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[StrictStr, Field(max_length=500), AfterValidator(_printable)] = Field(
         "", description="Why; for the audit log"
     )
+
+
+class ChangeRequest(Reasoned):
+    """A change of which others are told."""
+
     wait: Wait | None = Field(
         None,
         description="What to wait for: host, bus or fleet; left out, what the settings say",
     )
 
 
-class Invalidation(_Request):
+class Invalidation(ChangeRequest):
     """What all invalidations have in common."""
 
     dry_run: StrictBool = Field(
@@ -135,7 +154,7 @@ class InvalidatePattern(Invalidation):
         return {"patterns": [self.pattern]}
 
 
-class ClearRequest(_Request):
+class ClearRequest(ChangeRequest):
     """Everything."""
 
     confirm: StrictStr = Field(max_length=64, description="The name of the cache, typed out")

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from velro_cache.fastapi.admin.cross_site import refuse_other_sites
 
-__all__ = ["ReadingRoute", "changing_route"]
+__all__ = ["ReadingRoute", "changing_route", "checked_prefix"]
 
 _MOST_BODY_BYTES: Final = 64 * 1024
 """Longest body that is read; the longest sensible one is a list of a hundred tags."""
@@ -19,6 +19,21 @@ _MOST_BODY_BYTES: Final = 64 * 1024
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def checked_prefix(prefix: str, example: str) -> str:
+    """Refuse what routes cannot lie at, when the router is made.
+
+    Args:
+        prefix: Where they are to lie.
+        example: One that can be used.
+
+    Raises:
+        ValueError: It cannot be used.
+    """
+    if not prefix.startswith("/") or prefix.endswith("/") or set(prefix) & set("{}?#"):
+        raise ValueError(f"prefix must be like {example}, not {prefix!r:.80}")
+    return prefix
 
 
 class ReadingRoute(APIRoute):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,12 +12,16 @@ from velro_cache.fastapi.admin.audit import AuditLog, utc_now
 from velro_cache.fastapi.admin.changing import CHANGING_RESPONSES, add_changing_routes
 from velro_cache.fastapi.admin.context import AdminContext
 from velro_cache.fastapi.admin.cross_site import checked_origins
+from velro_cache.fastapi.admin.dashboard.pages import add_dashboard
 from velro_cache.fastapi.admin.guarding import checked_guard, guarded_by
 from velro_cache.fastapi.admin.health import add_health_routes
 from velro_cache.fastapi.admin.metrics import add_metrics_route
+from velro_cache.fastapi.admin.observing import add_observing_routes
 from velro_cache.fastapi.admin.rate_limit import TokenBucket
 from velro_cache.fastapi.admin.reading import add_reading_routes
-from velro_cache.fastapi.admin.route import ReadingRoute, changing_route
+from velro_cache.fastapi.admin.recommending import add_recommendations_route
+from velro_cache.fastapi.admin.route import ReadingRoute, changing_route, checked_prefix
+from velro_cache.fastapi.admin.warm import add_warm_route, add_warming_route
 from velro_cache.fastapi.dependencies import get_cache
 from velro_cache.manager import OptimizedCacheManager
 
@@ -32,7 +37,9 @@ def create_admin_router(
     health_guard: Callable[..., Any] | None = None,
     changing_guard: Callable[..., Any] | None = None,
     cache: OptimizedCacheManager | None = None,
-    metrics: bool = True,
+    metrics: bool | None = None,
+    dashboard: bool = True,
+    dashboard_guard: Callable[..., Any] | None = None,
     trusted_origins: Collection[str] = (),
     invalidations_per_minute: float = 60,
     invalidation_burst: int = 20,
@@ -57,7 +64,12 @@ def create_admin_router(
         changing_guard: Of the routes that change something, in addition to ``guard``; the audit
             log names whom it lets through.
         cache: Which cache. None: that of the application, as ``CacheManagerDep`` finds it.
-        metrics: Whether there is a route for Prometheus; needs the extra ``prometheus``.
+        metrics: Whether there is a route for Prometheus; needs the extra ``prometheus``. None: if
+            that is installed.
+        dashboard: Whether there is a page for operators, at ``prefix`` and a slash.
+        dashboard_guard: Of that page, in place of ``guard``: browsers cannot send a bearer token
+            when a page is opened. The page holds no data; it asks the routes for them, with the
+            token that is typed in there.
         trusted_origins: Origins (``https://ops.example``) besides that of the service itself whose
             pages may send requests that change something.
         invalidations_per_minute: How many in the long run, in each worker, dry runs included.
@@ -83,8 +95,7 @@ def create_admin_router(
         holds as one made by a call does, in all workers, and on other hosts as ``wait`` says.
     """
     guard = checked_guard("guard", guard)
-    if not prefix.startswith("/") or prefix.endswith("/") or set(prefix) & set("{}?#"):
-        raise ValueError(f"prefix must be like /admin/cache, not {prefix!r:.80}")
+    checked_prefix(prefix, "/admin/cache")
     admin = AdminContext(
         cache=get_cache if cache is None else _always(cache),
         audit=AuditLog(audit_size, now),
@@ -102,6 +113,9 @@ def create_admin_router(
 
     reading = part([guard], ReadingRoute)
     add_reading_routes(reading, admin)
+    add_observing_routes(reading, admin)
+    add_warming_route(reading, admin)
+    add_recommendations_route(reading, admin)
     parts = [reading]
     if not read_only:
         guards = [guard]
@@ -109,16 +123,22 @@ def create_admin_router(
             guards.append(checked_guard("changing_guard", changing_guard))
         writing = part(guards, changing, responses=CHANGING_RESPONSES)
         add_changing_routes(writing, admin)
+        add_warm_route(writing, admin)
         parts.append(writing)
     watching = part([_or(guard, "health_guard", health_guard)], ReadingRoute)
     add_health_routes(watching, admin)
     parts.append(watching)
+    if metrics is None:
+        metrics = find_spec("prometheus_client") is not None
     if metrics:
         measuring = part([_or(guard, "metrics_guard", metrics_guard)], ReadingRoute)
         add_metrics_route(measuring, admin)
         parts.append(measuring)
     for one in parts:
         router.include_router(one)
+    if dashboard:
+        looking = guarded_by(_or(guard, "dashboard_guard", dashboard_guard))
+        add_dashboard(router, looking, read_only=read_only)
     return router
 
 

@@ -1,0 +1,1 @@
+"""A small gateway: API keys and rate limits before services that know nothing of either."""

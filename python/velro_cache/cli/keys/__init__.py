@@ -1,0 +1,1 @@
+"""``velro-cache keys``: API keys in a database."""
