@@ -3,6 +3,7 @@
 //! All of it stands under one stamp from before the first row was read: what was revoked meanwhile
 //! is neither kept nor brought back.
 
+use super::api_key_memory::name_of;
 use super::cache::CacheCore;
 use super::exit_guard::{DroppedGuarded, ExitGuard};
 use super::inner::{About, Inner, Seconds};
@@ -11,7 +12,6 @@ use super::value::{CachedValue, Frozen};
 use crate::api_keys::{KeyRow, KeyRows, NoRows};
 use crate::engine::Outcome;
 use crate::engine::analytics::reports::Bookmark;
-use crate::engine::ids::{Text, hex_digits};
 use crate::engine::keys::{self, Life};
 use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
@@ -211,10 +211,7 @@ impl ApiKeyGeneration {
             tag_slots: self.tags_of(row),
             permissive: true,
         };
-        let mut name = Text::from_slice(&self.prefix);
-        for word in row.digest.as_chunks::<4>().0 {
-            name.extend_from_slice(&hex_digits(u32::from_be_bytes(*word)));
-        }
+        let name = name_of(&self.prefix, &row.digest);
         let (outcome, before) = inner.replace(py, &name, frozen, &about)?;
         let is_known = match &before {
             Some(CachedValue::Shared(before)) => match before.bind(py).cast_exact::<KeptKey>() {
@@ -235,7 +232,7 @@ impl ApiKeyGeneration {
     /// What invalidates a key: itself, its organization, all keys.
     fn tags_of(&self, row: &KeyRow<'_>) -> SlotList {
         let (names, mut slots, mut tag) =
-            (self.inner().store.tag_names(), SlotList::new(), Text::new());
+            (self.inner().store.tag_names(), SlotList::new(), Vec::with_capacity(64));
         let tags: [(&[u8], &[u8]); 3] =
             [(b"api_key:", row.id), (b"organization:", row.organization_id), (b"api_keys", b"")];
         for (kind, id) in tags {

@@ -98,7 +98,7 @@ impl ApiKeyMemory {
     /// Returns:
     ///     What is kept. None: nothing.
     fn kept<'py>(&self, py: Python<'py>, digest: &[u8]) -> Option<Bound<'py, KeptKey>> {
-        let name = self.name_of(digest.try_into().ok()?);
+        let name = name_of(&self.prefix, digest.try_into().ok()?);
         let found = self.cache.get().inner.store.peek(&name, |value| match value {
             CachedValue::Shared(object) => Some(object.clone_ref(py)),
             _ => None,
@@ -128,7 +128,7 @@ impl ApiKeyMemory {
         digest: &Digest,
         number: usize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let name = self.name_of(digest);
+        let name = name_of(&self.prefix, digest);
         let hint = Hint::of_parts([number as u64 ^ self.prefix.as_ptr() as u64, gist(digest)]);
         let found = lookup::recall_key(py, &self.cache.get().inner, hint, &name);
         let Some(kept) = found.and_then(|found| found.cast_into_exact::<KeptKey>().ok()) else {
@@ -142,15 +142,17 @@ impl ApiKeyMemory {
         self.hits.fetch_add(1, Ordering::Relaxed);
         Ok(Some(key))
     }
+}
 
-    #[inline]
-    fn name_of(&self, digest: &Digest) -> Text {
-        let mut name = Text::from_slice(&self.prefix);
-        for word in digest.as_chunks::<4>().0 {
-            name.extend_from_slice(&hex_digits(u32::from_be_bytes(*word)));
-        }
-        name
+/// The name in a cache of a key with this digest.
+// Apart from its callers, which are few and not what takes time.
+#[inline(never)]
+pub(super) fn name_of(prefix: &[u8], digest: &Digest) -> Text {
+    let mut name = Text::from_slice(prefix);
+    for word in digest.as_chunks::<4>().0 {
+        name.extend_from_slice(&hex_digits(u32::from_be_bytes(*word)));
     }
+    name
 }
 
 #[inline]
