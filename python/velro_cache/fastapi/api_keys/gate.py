@@ -161,9 +161,20 @@ class KeyGate:
         """
         return not self._needed or key.scopes >= self._needed
 
-    def lacks_scope(self) -> AccessDenied:
-        """What somebody is told whose key has too few scopes."""
-        return AccessDenied(self.challenge, self.needed_scope)
+    def lacks_scope(self, also: Collection[str] = ()) -> AccessDenied:
+        """What somebody is told whose key has too few scopes.
+
+        Args:
+            also: What was needed besides those of this gate.
+        """
+        needed = self.needed_scope
+        if also:
+            try:
+                needed = quotable("scopes", " ".join(sorted(self._needed.union(also))))
+            except ValueError:
+                # Such as one with quotes, which has no place in a header.
+                needed = None
+        return AccessDenied(self.challenge, needed)
 
     async def charge(self, key: ApiKey) -> Decision | None:
         """Charge a request, and take note of the use.
