@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from velro_cache.api_keys import PLAIN_SHA256, KeyFormat, KeyLimits, Peppers
 from velro_cache.api_keys.sql import CreatedKey, ImportedKey, SecretKey, SqlApiKeys, create_engine
+from velro_cache.api_keys.usage.sql import SqlUsage
 from velro_cache.exceptions import (
     ConfigError,
     KeyConflict,
@@ -339,9 +340,18 @@ class TestSecrecy:
         assert repr(made.key.digest) not in caplog.text
 
     def test_an_address_is_not_told_with_its_password(self) -> None:
-        for address in ("postgresql//u:hunter2@h/d", "nothing hunter2", "mysql://u:hunter2@h/d"):
+        # In the last ones, what has to be escaped in a password was not.
+        unescaped = ("postgresql://u:p@ss:hunter2@h/d", "postgresql://u:p@ss:hunter2/x@h/d")
+        for address in (
+            *("postgresql//u:hunter2@h/d", "nothing hunter2", "mysql://u:hunter2@h/d"),
+            *unescaped,
+        ):
             with pytest.raises(ConfigError) as caught:
                 SqlApiKeys(address)
+            assert "hunter2" not in str(caught.value)
+        for address in unescaped:
+            with pytest.raises(ConfigError) as caught:
+                SqlUsage(address)
             assert "hunter2" not in str(caught.value)
 
 
