@@ -13,6 +13,7 @@ from http.cookiejar import DefaultCookiePolicy
 import httpx
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 # RFC 9110, 7.6.1: these are about one connection, and so are those that `Connection` names.
 HOP_BY_HOP = frozenset(
@@ -90,6 +91,9 @@ class ReverseProxy:
                 break
             except httpx.TransportError:
                 break
+            except ClientDisconnect:
+                # In the middle of its body; nobody hears this answer.
+                return JSONResponse({"detail": "The client has gone"}, 400)
             response = StreamingResponse(_body_of(answer), status_code=answer.status_code)
             # As they are, `Set-Cookie` twice and all.
             response.raw_headers = _end_to_end(answer.headers.raw)

@@ -52,10 +52,8 @@ def test_the_demonstration_finds_all_as_it_should_be(services: str) -> None:
     assert "vk_live_" not in done.stdout + done.stderr
 
 
-def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any) -> Any:
-    from fastapi import Request
-
-    scope = {
+def scope_of(*headers: tuple[bytes, bytes], **fields: Any) -> dict[str, Any]:
+    return {
         "type": "http",
         "method": "GET",
         "path": "/a",
@@ -66,10 +64,14 @@ def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any
         "state": {"organization_id": "o1"},
     } | fields
 
+
+def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any) -> Any:
+    from fastapi import Request
+
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"body", "more_body": False}
 
-    return proxy.forward(Request(scope, receive))
+    return proxy.forward(Request(scope_of(*headers, **fields), receive))
 
 
 class Backend:
@@ -243,6 +245,16 @@ async def test_a_backend_that_fails_is_502_or_504(
 ) -> None:
     backend.error = error
     assert (await request_to(proxy)).status_code == status
+
+
+async def test_a_client_that_hangs_up_is_no_failure(proxy: ReverseProxy) -> None:
+    from fastapi import Request
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = scope_of((b"content-length", b"4"), method="POST")
+    assert (await proxy.forward(Request(scope, gone))).status_code == 400
 
 
 async def test_what_is_sent_without_a_length_arrives(proxy: ReverseProxy, backend: Backend) -> None:
