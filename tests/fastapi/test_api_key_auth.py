@@ -12,7 +12,7 @@ from keyed import FORMAT, Kit, client_of
 from starlette.websockets import WebSocketDisconnect
 
 from velro_cache.api_keys import KeyLimits
-from velro_cache.fastapi.api_keys import API_KEY_RESPONSES, ApiKeyAuth
+from velro_cache.fastapi.api_keys import API_KEY_RESPONSES, ApiKeyAuth, ApiKeyMiddleware
 from velro_cache.fastapi.guarded_route import GuardedRoute
 from velro_cache.rate_limit import RateLimiter
 
@@ -130,6 +130,22 @@ async def test_a_request_is_charged_once_however_often_it_is_asked(kit: Kit, pla
     assert left == [(200, [f'"minute";r={n};t=60']) for n in (4, 3, 2, 1, 0)] + [
         (429, ['"minute";r=0;t=60'])
     ]
+
+
+async def test_behind_the_middleware_its_limits_are_told_still(kit: Kit, plain: str) -> None:
+    limits = KeyLimits(requests_per_minute=1, burst_size=4, requests_per_day=None)
+    kit.keys.add(plain, key_limits=limits)
+    app = FastAPI()
+
+    @app.get("/left", dependencies=[Depends(ApiKeyAuth(kit.cache))])
+    async def left(request: Request) -> int:
+        return int(request.state.rate_limit.remaining)
+
+    guarded_app = ApiKeyMiddleware(app, keys=kit.cache, limiter=RateLimiter())
+    async with client_of(guarded_app) as client:
+        answer = await client.get("/left", headers={"X-API-Key": plain})
+        assert (answer.status_code, answer.text) == (200, "4")
+        assert len(answer.headers.get_list("ratelimit")) == 1
 
 
 def test_the_document_tells_both_ways_to_send_a_key(kit: Kit) -> None:

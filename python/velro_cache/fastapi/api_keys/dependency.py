@@ -155,7 +155,9 @@ class ApiKeyAuth(SecurityBase):
             code = _TRY_AGAIN_LATER if error.status_code == _NOBODY_CAN_TELL else _POLICY_VIOLATION
             raise WebSocketException(code, str(error.detail)) from None
         scope[_LET_IN] = gate, key
-        gate.tell(scope.setdefault("state", {}), key, decision)
+        state = scope.setdefault("state", {})
+        # Without a limiter here, what the one of the middleware said is true still.
+        gate.tell(state, key, state.get("rate_limit") if decision is None else decision)
         if decision is not None:
             _add(response, decision)
         return key
