@@ -228,8 +228,8 @@ class ApiKeyCache:
             fresh_seconds: How long it answers without asking. None: ``ttl_seconds``.
 
         Returns:
-            Whether it is there: it is live, and nothing of it was invalidated since the stamp. If
-            it is not live, what was kept of it before is invalidated.
+            Whether it is there: it is live, and since the stamp nothing of it was invalidated, nor
+            was it refused. If it is not live, what was kept of it before is invalidated.
         """
         now = self._now()
         if generation is None:
@@ -241,6 +241,9 @@ class ApiKeyCache:
             return False
         if len(self._unknown):
             with self._lock:
+                if stamp is not None and self._unknown.is_newer(key.digest, stamp):
+                    # Such as a page of all keys that was read before the key was revoked.
+                    return False
                 self._unknown.forget(key.digest)
         life = kept.stale_until - now
         name = name_of(key.digest)
@@ -426,7 +429,8 @@ class ApiKeyCache:
         with self._lock:
             if refusal.times_forgotten != self._times_forgotten:
                 return False
-            self._unknown.add(digest, refusal.why)
+            for name in {digest, refusal.digest or digest}:
+                self._unknown.add(name, refusal.why, refusal.stamp)
             return True
 
     def _before(self, manager: OptimizedCacheManager, text: str) -> Kept | None:
@@ -469,6 +473,10 @@ class _Refusal(NamedTuple):
     why: type[ApiKeyError]
     times_forgotten: int
     """By then; see :meth:`ApiKeyCache.forget_refusals`."""
+    stamp: int
+    """From before the database was asked."""
+    digest: bytes | None = None
+    """Under which the key is stored. None: it is not."""
 
 
 _Answer: TypeAlias = Kept | _Refusal
@@ -504,11 +512,11 @@ class _Question:
         times_forgotten = keys._times_forgotten
         key = await self._find()
         if key is None:
-            return _Refusal(KeyUnknown, times_forgotten)
+            return _Refusal(KeyUnknown, times_forgotten, stamp)
         if key.revoked_at is not None or not key.is_active:
-            return _Refusal(KeyRevoked, times_forgotten)
+            return _Refusal(KeyRevoked, times_forgotten, stamp, key.digest)
         if not key.is_live(keys._now()):
-            return _Refusal(KeyExpired, times_forgotten)
+            return _Refusal(KeyExpired, times_forgotten, stamp, key.digest)
         self._manager._depend_on(tags_of(key), stamp)
         return keys._kept(key, self._digest, read_at, generation, keys._ttl_seconds)
 
