@@ -18,7 +18,7 @@ from typing import Final
 
 from velro_cache.exceptions import ConfigError
 
-__all__ = ["SECRET_CHARACTERS", "KeyFormat", "holds_key"]
+__all__ = ["SECRET_CHARACTERS", "KeyFormat", "holds_key", "with_checksum"]
 
 SECRET_CHARACTERS: Final = 32
 """Of a generator; each holds 5.95 bits."""
@@ -118,6 +118,15 @@ def holds_key(text: str) -> bool:
     return any(
         _checksum(key[:-_CHECKSUM_CHARACTERS]) == key[-_CHECKSUM_CHARACTERS:] for key in found
     )
+
+
+def with_checksum(body: str) -> str:
+    """The key of which a text is all but the checksum, which anybody can compute.
+
+    Args:
+        body: ASCII.
+    """
+    return body + _checksum(body)
 
 
 def _checksum(body: str) -> str:
