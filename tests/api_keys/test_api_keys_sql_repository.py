@@ -395,6 +395,18 @@ class TestRowsOfOthers:
             await keys.get(bad.key.digest)
         assert await live_ids(keys) == {good.key.id}
 
+    @pytest.mark.parametrize("column", ["name", "shown", "pepper_id"])
+    async def test_bytes_in_the_place_of_a_text_are_no_key(
+        self, keys: SqlApiKeys, place: Place, column: str
+    ) -> None:
+        if place.dialect == "postgresql":
+            pytest.skip("PostgreSQL keeps no such row")
+        bad, good = [await keys.create_key("acme") for _ in range(2)]
+        place.run(f"UPDATE api_keys SET {column} = x'ff' WHERE id = '{bad.key.id}'")
+        with pytest.raises(AuthorizationUnavailable):
+            await keys.get(bad.key.digest)
+        assert await live_ids(keys) == {good.key.id}
+
     async def test_an_owner_has_limits_once(self, keys: SqlApiKeys, place: Place) -> None:
         insert_one = "INSERT INTO rate_limit_configs (id, organization_id) VALUES ('{}', 'acme')"
         place.run(insert_one.format("a"))

@@ -124,6 +124,8 @@ def as_key(row: Sequence[Any]) -> ApiKey:
         # could name, nobody could revoke.
         if not _is_id(row[0]) or not _is_id(row[1]):
             raise TypeError
+        if not (type(row[3]) is type(row[4]) is type(row[5]) is type(row[6]) is str):
+            raise TypeError
         return ApiKey(
             id=row[0],
             organization_id=row[1],
