@@ -70,8 +70,12 @@ class ReverseProxy:
             request: One that was let in; its state says whose it is.
 
         Returns:
-            The answer of a backend. 502: none could be reached; 504: none answered in time.
+            The answer of a backend. 404: nobody let it in; 400: its address is no path; 502: no
+            backend could be reached; 504: none answered in time.
         """
+        if getattr(request.state, "organization_id", None) is None:
+            # Nobody let it in: a public path, by a method that its own route does not have.
+            return JSONResponse({"detail": "Not Found"}, 404)
         target = _target_of(request)
         if target is None:
             return JSONResponse({"detail": "This address cannot be sent on"}, 400)

@@ -187,6 +187,12 @@ async def test_no_client_speaks_for_the_gateway(
     assert "made-up" not in str(sent.headers.raw)
 
 
+async def test_what_nobody_let_in_is_not_sent_on(proxy: ReverseProxy, backend: Backend) -> None:
+    """A public path has a route for some methods alone; the others come here."""
+    assert (await request_to(proxy, method="POST", state={})).status_code == 404
+    assert backend.requests == []
+
+
 @pytest.mark.parametrize("target", [b"*", b"http://evil.example/", b"evil.example:80", b"a"])
 async def test_a_target_that_is_no_path_is_400(
     proxy: ReverseProxy, backend: Backend, target: bytes
