@@ -141,7 +141,7 @@ class TestWhoIsLetIn:
         app = ApiKeyMiddleware(unreachable, keys=kit.cache)
         assert (await answer_of(app, scope_of()))[0] == 401
 
-    async def test_what_is_neither_request_nor_websocket_goes_through(self, kit: Kit) -> None:
+    async def test_a_lifespan_goes_through_and_what_nobody_knows_does_not(self, kit: Kit) -> None:
         seen = []
 
         async def inner(scope: Any, _receive: Any, _send: Any) -> None:
@@ -149,6 +149,8 @@ class TestWhoIsLetIn:
 
         app = ApiKeyMiddleware(inner, keys=kit.cache)
         await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            await app(scope_of(type="webtransport"), None, None)  # type: ignore[arg-type]
         assert seen == ["lifespan"]
 
 
