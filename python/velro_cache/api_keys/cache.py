@@ -21,6 +21,7 @@ the clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import math
 import random
@@ -28,9 +29,9 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from velro_cache._engine import ApiKeyMemory
+from velro_cache._engine import ApiKeyMemory, KeptKey
 from velro_cache.api_keys.digests import Peppers
-from velro_cache.api_keys.kept import EVERY_KEY, PREFIX, Kept, name_of, tags_named, tags_of
+from velro_cache.api_keys.kept import EVERY_KEY, PREFIX, name_of, tags_named, tags_of
 from velro_cache.api_keys.key_format import KeyFormat
 from velro_cache.api_keys.miss_budget import MissBudget
 from velro_cache.api_keys.models import ApiKey
@@ -152,10 +153,7 @@ class ApiKeyCache:
 
         Consistency: as for :meth:`verify`.
         """
-        memory = self._memory
-        if memory is None or (self._cache is None and get_cache_manager() is not self._bound_to):
-            memory = self._bound()
-        found: ApiKey | None = memory.recall(plain)
+        found: ApiKey | None = self._current_memory().recall(plain)
         return found
 
     async def verify(self, plain: str | bytes, *, source: Hashable | None = None) -> ApiKey:
@@ -254,9 +252,31 @@ class ApiKeyCache:
 
         Args:
             digest: 32 bytes.
+
+        Raises:
+            AuthorizationUnavailable: What was read is no key.
+
+        Counts no lookup.
         """
-        found = self.manager.get_value(name_of(digest))
-        return found.key if type(found) is Kept else None
+        found = self._current_memory().kept(digest)
+        return None if found is None else _key_of(found)
+
+    def lives(self, fresh_seconds: float | None = None) -> tuple[float, float, float, int]:
+        """How long and how firmly what is read of keys is kept.
+
+        Args:
+            fresh_seconds: How long it answers without asking. None: ``ttl_seconds``.
+
+        Returns:
+            That, the part of it by which lives differ, for how many seconds more it answers while
+            the database cannot be asked, and its weight on survival in a full cache.
+        """
+        fresh = self._ttl_seconds if fresh_seconds is None else fresh_seconds
+        return fresh, self._jitter, self._stale_seconds, _PRIORITY
+
+    def wall_clock(self) -> float:
+        """The moment, in seconds since 1970."""
+        return self._now()
 
     def snapshot(self) -> int:
         """The stamp for :meth:`set`: to be taken before the database is asked."""
@@ -361,13 +381,19 @@ class ApiKeyCache:
         """Where snapshots are kept."""
         return get_cache_manager() if self._cache is None else self._cache
 
+    def _current_memory(self) -> ApiKeyMemory:
+        memory = self._memory
+        if memory is None or (self._cache is None and get_cache_manager() is not self._bound_to):
+            memory = self._bound()
+        return memory
+
     def _bound(self) -> ApiKeyMemory:
         manager = self.manager
         now = None if self._now is time.time else self._now
         start, secrets = self.key_format.start, self.peppers.secrets()
         if self._memory is not None:
             self._counts["hits"] += self._memory.hits
-        self._memory = ApiKeyMemory(manager, PREFIX, start, secrets, Kept, now)
+        self._memory = ApiKeyMemory(manager, PREFIX, start, secrets, now)
         self._bound_to = manager
         return self._memory
 
@@ -393,7 +419,7 @@ class ApiKeyCache:
         if before is not None and self._now() < before.fresh_until:
             # Of another shape, or under an older pepper.
             self._counts["hits"] += 1
-            return before.key
+            return _key_of(before)
         question = _Question(self, manager, text, digest, source)
         for _ in range(_QUESTIONS):
             try:
@@ -403,12 +429,12 @@ class ApiKeyCache:
                     ttl=self._life_of,
                     tags=(EVERY_KEY,),
                     priority=_PRIORITY,
-                    refresh=before is not None,
+                    refresh=before is not None or name in manager,
                     l2_key=None,
                 )
             except Exception as error:
                 return self._instead(manager, text, error)
-            if type(answer) is Kept:
+            if type(answer) is KeptKey:
                 break
             if before is not None:
                 manager.invalidate_by_tags([f"api_key:{before.key.id}"])
@@ -420,9 +446,10 @@ class ApiKeyCache:
             # Something becomes good all the time; what this key is, the next check finds out.
             raise why(_SAYS[why])
         # Nothing may be awaited from here on: the clock has the last word.
-        if not answer.key.is_live(self._now()):
+        key = _key_of(answer)
+        if not key.is_live(self._now()):
             raise KeyExpired(_SAYS[KeyExpired])
-        return answer.key
+        return key
 
     def _is_true_still(self, digest: bytes, refusal: _Refusal) -> bool:
         """Remember a refusal, unless something may have become good since it was read."""
@@ -433,12 +460,15 @@ class ApiKeyCache:
                 self._unknown.add(name, refusal.why, refusal.stamp)
             return True
 
-    def _before(self, manager: OptimizedCacheManager, text: str) -> Kept | None:
+    def _before(self, manager: OptimizedCacheManager, text: str) -> KeptKey | None:
         """What is kept of a key, good or not any more."""
         for _, digest in self.peppers.candidates(text):
             kept = manager.get_value(name_of(digest))
-            if type(kept) is Kept and hmac.compare_digest(kept.digest, digest):
-                return kept
+            if type(kept) is KeptKey and hmac.compare_digest(kept.digest, digest):
+                # What was read may be no key.
+                with contextlib.suppress(AuthorizationUnavailable):
+                    _key_of(kept)
+                    return kept
         return None
 
     def _instead(self, manager: OptimizedCacheManager, text: str, error: Exception) -> ApiKey:
@@ -447,7 +477,7 @@ class ApiKeyCache:
         kept = self._before(manager, text)
         if kept is not None and self._now() < kept.stale_until:
             self._counts["stale_served"] += 1
-            return kept.key
+            return _key_of(kept)
         if isinstance(error, MissBudgetExceeded):
             raise error
         self._counts["unavailable"] += 1
@@ -455,16 +485,16 @@ class ApiKeyCache:
 
     def _kept(
         self, key: ApiKey, digest: bytes, read_at: float, generation: int, fresh_seconds: float
-    ) -> Kept:
+    ) -> KeptKey:
         spread = fresh_seconds * self._jitter
         end = math.inf if key.expires_at is None else key.expires_at
         fresh_until = read_at + fresh_seconds - random.random() * spread  # noqa: S311
         stale_until = fresh_until + self._stale_seconds
-        return Kept(digest, key, min(fresh_until, end), min(stale_until, end), generation)
+        return KeptKey(digest, key, min(fresh_until, end), min(stale_until, end), generation)
 
     def _life_of(self, answer: _Answer) -> float:
         """How long an answer is kept; 0 or less: not at all."""
-        return answer.stale_until - self._now() if type(answer) is Kept else 0.0
+        return answer.stale_until - self._now() if type(answer) is KeptKey else 0.0
 
 
 class _Refusal(NamedTuple):
@@ -479,7 +509,12 @@ class _Refusal(NamedTuple):
     """Under which the key is stored. None: it is not."""
 
 
-_Answer: TypeAlias = Kept | _Refusal
+_Answer: TypeAlias = KeptKey | _Refusal
+
+
+def _key_of(kept: KeptKey) -> ApiKey:
+    key: ApiKey = kept.key
+    return key
 
 
 class _Question:

@@ -17,14 +17,15 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.generation import Generation
 from velro_cache.api_keys.host_snapshot import HostSnapshot
-from velro_cache.api_keys.models import ApiKey
+from velro_cache.api_keys.key_rows import Rows
+from velro_cache.api_keys.live_rows import live_rows
 
 __all__ = ["RefreshManager", "RefreshReport"]
 
@@ -167,7 +168,7 @@ class RefreshManager:
                 was dropped.
 
         Consistency: what is revoked while this runs is neither kept nor brought back.
-        Cost: one pass over all live keys; the event loop is let go every millisecond.
+        Cost: one pass over all live keys, in steps of a fraction of a millisecond.
         """
         return await self._from_database()
 
@@ -234,7 +235,7 @@ class RefreshManager:
                 time.perf_counter(),
                 Generation(self._cache, found.stamp, self._fresh_seconds),
             )
-            report = await self._applied(generation, found.pages(), started, "host")
+            report = await self._applied(generation, found.blocks(), started, "host")
             self._read_since = found.read_at
             self._whole_at = _clock()
             return report
@@ -243,11 +244,10 @@ class RefreshManager:
         async with self._one_at_a_time:
             started, began_at, snapshot = time.perf_counter(), self._now(), self._snapshot
             generation = Generation(self._cache, None, self._fresh_seconds)
-            pages: AsyncIterator[Sequence[ApiKey]]
-            pages = self._cache.repository.fetch_live(page_size=self._page_size)
+            rows = live_rows(self._cache.repository, self._page_size)
             if snapshot is not None and snapshot.take():
-                pages = snapshot.written(pages, generation.stamp, began_at)
-            report = await self._applied(generation, pages, started, "database")
+                rows = snapshot.written(rows, generation.stamp, began_at)
+            report = await self._applied(generation, rows, started, "database")
             self._read_since = began_at
             self._whole_at = _clock()
             return report
@@ -264,12 +264,12 @@ class RefreshManager:
     async def _applied(
         self,
         generation: Generation,
-        pages: AsyncIterator[Sequence[ApiKey]],
+        read: AsyncIterator[Rows],
         started: float,
         source: str,
     ) -> RefreshReport:
-        async for page in pages:
-            await generation.put(page)
+        async for rows in read:
+            await generation.put(rows)
         removed = await generation.drop_absent()
         seconds = time.perf_counter() - started
         report = RefreshReport(generation.updated, removed, generation.total, seconds, source)

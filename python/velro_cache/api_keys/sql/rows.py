@@ -9,7 +9,19 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import FromClause, Select, and_, or_, select, type_coerce, union
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    Select,
+    and_,
+    cast,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union,
+)
 from sqlalchemy.types import NullType
 
 from velro_cache.api_keys.models import ApiKey, KeyLimits
@@ -22,7 +34,7 @@ from velro_cache.api_keys.sql.tables import (
 )
 from velro_cache.exceptions import AuthorizationUnavailable
 
-__all__ = ["KEY_COLUMNS", "as_key", "changed", "key_query", "live"]
+__all__ = ["KEY_COLUMNS", "as_key", "changed", "key_query", "live", "row_query"]
 
 _MANY: Final = 1024
 """Characters of scopes that are not remembered, so that what is remembered takes little memory."""
@@ -73,11 +85,16 @@ def key_query(*, with_last_use: bool = False) -> Select[Any]:
     return select(*KEY_COLUMNS, api_key_last_used.c.last_used_at).select_from(source)
 
 
-def live(query: Select[Any], at: float) -> Select[Any]:
+def row_query() -> Select[Any]:
+    """Keys with their organization and limits, columns in the order of ``key_rows.COLUMNS``."""
+    return select(*KEY_COLUMNS, cast(null(), Double).label("last_used_at")).select_from(_SOURCE)
+
+
+def live(query: Select[Any], at: float | ColumnElement[float]) -> Select[Any]:
     """Of these, the ones that are good at a moment.
 
     Args:
-        query: Of :func:`key_query`.
+        query: Of :func:`key_query` or :func:`row_query`.
         at: Seconds since 1970.
     """
     return query.where(
