@@ -20,7 +20,9 @@ from velro_cache.manager import OptimizedCacheManager
 KEY = ApiKey(id="k1", organization_id="o1", digest=bytes(range(32)))
 
 texts = some.text(some.characters(exclude_categories=["Cs"]))
-names = some.text(some.characters(exclude_categories=["Cs"]), min_size=1)
+names = some.text(
+    some.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=256
+)
 moments = some.floats(allow_nan=False)
 counts = some.integers(1, 2**63 - 1)
 limits = some.none() | some.builds(
@@ -53,6 +55,13 @@ keys = some.builds(
 def test_a_key_is_a_row_and_the_same_key_again(key: ApiKey) -> None:
     assert decode(encode(key)) == key
     assert encode(decode(encode(key))) == encode(key)
+
+
+@pytest.mark.parametrize("field", ["id", "organization_id"])
+@pytest.mark.parametrize("name", ["", "x" * 257, "a\0b"])
+def test_a_row_that_nobody_could_name_and_so_revoke_is_no_key(field: str, name: str) -> None:
+    with pytest.raises(AuthorizationUnavailable):
+        decode(encode(replace(KEY, **{field: name})))
 
 
 @given(some.binary(max_size=200))

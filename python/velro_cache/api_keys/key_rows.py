@@ -46,6 +46,7 @@ _COUNT: Final = struct.pack("!H", len(COLUMNS))
 _NULL: Final = struct.pack("!i", -1)
 _LENGTH: Final = struct.Struct("!i")
 _FLOAT: Final = struct.Struct("!d")
+_LONGEST_ID: Final = 256
 _MANY: Final = 1024
 """Bytes of scopes that are not remembered, so that what is remembered takes little memory."""
 
@@ -102,8 +103,8 @@ def decode(row: bytes) -> ApiKey:
     try:
         columns = _columns(row)
         return ApiKey(
-            id=_text(columns[0]),
-            organization_id=_text(columns[1]),
+            id=_id(columns[0]),
+            organization_id=_id(columns[1]),
             digest=_bytes(columns[2]),
             pepper_id=_text(columns[3]),
             shown=_text(columns[4]),
@@ -152,6 +153,14 @@ def _bytes(column: bytes | None) -> bytes:
 
 def _text(column: bytes | None) -> str:
     return _bytes(column).decode()
+
+
+def _id(column: bytes | None) -> str:
+    """An id by which the store takes a revocation; see :func:`..sql.checks.check_id`."""
+    text = _text(column)
+    if not 0 < len(text) <= _LONGEST_ID or "\0" in text:
+        raise ValueError("nobody could name it")
+    return text
 
 
 def _moment(column: bytes | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
-from velro_cache.exceptions import ApiKeyError, VelroCacheError
+from velro_cache.exceptions import ApiKeyError, MissBudgetExceeded, VelroCacheError
 from velro_cache.fastapi.api_keys.finding import KeyFinder
 from velro_cache.fastapi.api_keys.limiting import AppliedLimits, KeyLimiter, Limiter
 from velro_cache.fastapi.api_keys.refusals import (
@@ -150,7 +150,9 @@ class KeyGate:
             raise refused(error, self.challenge, self._unknown_status) from None
         except VelroCacheError as error:
             # Whatever else it is, it is no grant; what was behind it may name hosts and users.
-            log.error("API keys cannot be checked: %s", type(error).__name__)
+            if not isinstance(error, MissBudgetExceeded):
+                # That one anybody could have said as often as he likes; the cache counts it.
+                log.error("API keys cannot be checked: %s", type(error).__name__)
             raise cannot_tell(error) from error
 
     def may(self, key: ApiKey) -> bool:
@@ -161,9 +163,20 @@ class KeyGate:
         """
         return not self._needed or key.scopes >= self._needed
 
-    def lacks_scope(self) -> AccessDenied:
-        """What somebody is told whose key has too few scopes."""
-        return AccessDenied(self.challenge, self.needed_scope)
+    def lacks_scope(self, also: Collection[str] = ()) -> AccessDenied:
+        """What somebody is told whose key has too few scopes.
+
+        Args:
+            also: What was needed besides those of this gate.
+        """
+        needed = self.needed_scope
+        if also:
+            try:
+                needed = quotable("scopes", " ".join(sorted(self._needed.union(also))))
+            except ValueError:
+                # Such as one with quotes, which has no place in a header.
+                needed = None
+        return AccessDenied(self.challenge, needed)
 
     async def charge(self, key: ApiKey) -> Decision | None:
         """Charge a request, and take note of the use.

@@ -119,8 +119,17 @@ class ApiKeyMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, a WebSocket or a lifespan."""
-        if scope["type"] not in _SERVED or self._public.includes(scope):
+        """Serve a request, a WebSocket or a lifespan.
+
+        Raises:
+            TypeError: It is something else, which is not let through.
+        """
+        if scope["type"] not in _SERVED:
+            if scope["type"] != "lifespan":
+                # Whatever it is, nobody has looked for a key in it.
+                raise TypeError("API keys are for requests and WebSockets, not for other scopes")
+            return await self._app(scope, receive, send)
+        if self._public.includes(scope):
             return await self._app(scope, receive, send)
         gate = self._gate
         try:
