@@ -21,10 +21,12 @@ from velro_cache.fastapi.api_keys.sources import RequestSource
 from velro_cache.fastapi.bearer import BearerChallenge, quotable
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
 from velro_cache.rate_limit import Decision
+from velro_cache.sparing_log import SparingLog
 
-__all__ = ["DEFAULT_HEADERS", "KeyGate", "NotesUse"]
+__all__ = ["DEFAULT_HEADERS", "FAILURES", "KeyGate", "NotesUse"]
 
-log = logging.getLogger("velro_cache.api_keys")
+FAILURES: Final = SparingLog(logging.getLogger("velro_cache.api_keys"))
+"""Of all gates of this process together: there may be one for each route."""
 
 DEFAULT_HEADERS: Final = ("Authorization", "X-API-Key")
 """Where a key is looked for if nobody says where."""
@@ -150,7 +152,7 @@ class KeyGate:
             raise refused(error, self.challenge, self._unknown_status) from None
         except VelroCacheError as error:
             # Whatever else it is, it is no grant; what was behind it may name hosts and users.
-            log.error("API keys cannot be checked: %s", type(error).__name__)
+            FAILURES.failed(logging.ERROR, "API keys cannot be checked", error)
             raise cannot_tell(error) from error
 
     def may(self, key: ApiKey) -> bool:
@@ -185,7 +187,7 @@ class KeyGate:
                 decision = limiter.check(key) if limiter.is_local else await limiter.acheck(key)
             except VelroCacheError as error:
                 # Such as limits in the row of the key that are none.
-                log.error("the limits of a key cannot be checked: %s", type(error).__name__)
+                FAILURES.failed(logging.ERROR, "the limits of a key cannot be checked", error)
                 raise cannot_tell(error) from error
             # Not a truth value of something else: only a yes is a yes.
             if decision is not None and decision.allowed is not True:
@@ -203,7 +205,7 @@ class KeyGate:
             try:
                 self._note(key.id)
             except Exception as error:
-                log.warning("the use of a key could not be noted: %s", type(error).__name__)
+                FAILURES.failed(logging.WARNING, "the use of a key could not be noted", error)
 
     @staticmethod
     def tell(state: MutableMapping[str, Any], key: ApiKey, decision: Decision | None) -> None:

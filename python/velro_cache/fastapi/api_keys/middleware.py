@@ -13,15 +13,13 @@ from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
 from velro_cache.api_keys.usage.events import UsageEvent, UsageRecorder
 from velro_cache.fastapi.answering import answer, refuse
-from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, KeyGate, NotesUse
+from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, FAILURES, KeyGate, NotesUse
 from velro_cache.fastapi.api_keys.limiting import Limiter
 from velro_cache.fastapi.api_keys.templates import path_template
 from velro_cache.fastapi.public_paths import PublicPaths
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
 
 __all__ = ["ApiKeyMiddleware"]
-
-log = logging.getLogger("velro_cache.api_keys")
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -201,7 +199,7 @@ class ApiKeyMiddleware:
                     )
                 )
             except Exception as error:
-                log.warning("the use of a key could not be recorded: %s", type(error).__name__)
+                FAILURES.failed(logging.WARNING, "the use of a key could not be recorded", error)
 
 
 def _with_headers(send: Send, headers: Sequence[tuple[bytes, bytes]]) -> Send:
