@@ -20,7 +20,7 @@ from velro_cache.fastapi.api_keys.refusals import (
 from velro_cache.fastapi.api_keys.sources import RequestSource
 from velro_cache.fastapi.bearer import BearerChallenge, quotable
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
-from velro_cache.rate_limit import Decision
+from velro_cache.rate_limit import Decision, OnErrors
 from velro_cache.sparing_log import SparingLog
 
 __all__ = ["DEFAULT_HEADERS", "FAILURES", "KeyGate", "NotesUse"]
@@ -46,6 +46,8 @@ class KeyGate:
     Args:
         keys: Tells what a key is good for.
         limiter: Asked with the limits of the organization and the key. None: nobody is asked.
+        organization_on_error: See :class:`KeyLimiter`; likewise ``key_on_error``.
+        key_on_error: None: as the limiter has it.
         scopes: Which of them a key needs, all.
         headers: Where the key may stand; see :class:`KeyFinder`.
         query_parameter: Likewise. None: not there.
@@ -78,6 +80,8 @@ class KeyGate:
         keys: ApiKeyCache,
         *,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         scopes: Collection[str] = (),
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
@@ -96,7 +100,9 @@ class KeyGate:
         self.find: Final = self.finder.find
         self._recall = keys.recall
         self._verify = keys.verify
-        self._limiter = None if limiter is None else KeyLimiter(limiter)
+        self._limiter = (
+            None if limiter is None else KeyLimiter(limiter, organization_on_error, key_on_error)
+        )
         self._needed = frozenset(scopes)
         self.needed_scope: Final = quotable("scopes", " ".join(sorted(scopes))) or None
         self._unknown_status = unknown_status
@@ -191,6 +197,7 @@ class KeyGate:
                 raise cannot_tell(error) from error
             # Not a truth value of something else: only a yes is a yes.
             if decision is not None and decision.allowed is not True:
+                limiter.note_refusal(key, decision)
                 raise RequestLimitExceeded(decision)
         self.note(key)
         return decision
