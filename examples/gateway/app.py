@@ -95,7 +95,10 @@ def create_app(settings: Settings) -> FastAPI:
             state = await stack.enter_async_context(running)
             await stack.enter_async_context(usage)
             await stack.enter_async_context(last_used)
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=BACKEND_TIMEOUT))
+            # Backends are one's own: no proxy of the environment stands before them.
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(timeout=BACKEND_TIMEOUT, trust_env=False)
+            )
             yield {**state, "proxy": ReverseProxy(settings.backend_urls, client)}
 
     app = FastAPI(title="Gateway", lifespan=lifespan, docs_url=None, redoc_url=None)

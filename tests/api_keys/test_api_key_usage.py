@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,28 @@ def test_nonsense_is_refused(options: dict[str, Any]) -> None:
         BatchedUsage(HeldSink(), **options)
     with pytest.raises(TypeError):
         BatchedUsage(object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"])
+async def test_values_that_no_table_takes_keep_no_others_waiting(
+    place: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/usage.db"
+        if place == "postgresql":
+            url = stack.enter_context(PostgresServer()).url
+        sink = SqlUsage(url)
+        await sink.create_table()
+        usage = BatchedUsage(sink, max_batch=1, interval_seconds=3600)
+        usage.record(event(1, organization_id=None))
+        if place == "postgresql":
+            usage.record(event(2, status=70_000))
+            usage.record(event(3, organization_id="a\0b"))
+        usage.record(event(4))
+        assert await usage.flush() == 0
+        assert await sink.requests_of("o1", since=0, until=2e9) == 1
+        assert usage.statistics().dropped == (3 if place == "postgresql" else 1)
+        await usage.aclose()
 
 
 async def test_log_records_have_the_fields(caplog: pytest.LogCaptureFixture) -> None:

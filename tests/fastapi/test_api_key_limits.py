@@ -79,6 +79,16 @@ async def test_without_limits_there_are_no_headers(kit: Kit, limiter: RateLimite
             assert "ratelimit" not in answer.headers
 
 
+async def test_a_limit_beyond_what_can_be_counted_stops_nobody(
+    kit: Kit, limiter: RateLimiter
+) -> None:
+    """As the database and the admin routes take it."""
+    most = 2**31 - 1
+    plain, _ = add(kit, key_limits=limits(most, most, 2**62))
+    async with client_of(behind_keys(kit, limiter=limiter)) as client:
+        assert await statuses(client, plain, 3) == [200] * 3
+
+
 async def test_keys_of_an_organization_share_its_limits(kit: Kit, limiter: RateLimiter) -> None:
     of_all = limits(60, burst=5)
     first, _ = add(kit, 1, organization_limits=of_all)
@@ -150,8 +160,13 @@ async def test_a_limiter_that_fails_lets_nobody_in(kit: Kit) -> None:
 
             return Answer()
 
+    class SaysNothing:
+        def check_all(self, _pairs: Any) -> Any:
+            return None
+
     plain, _ = add(kit, organization_limits=limits())
-    for limiter, status in ((Fails(), 503), (SaysSomethingElse(), 429)):
+    cases = ((Fails(), 503), (SaysSomethingElse(), 429), (SaysNothing(), 503))
+    for limiter, status in cases:
         async with client_of(behind_keys(kit, limiter=limiter)) as client:
             assert await statuses(client, plain, 1) == [status]
 

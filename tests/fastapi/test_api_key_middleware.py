@@ -106,6 +106,35 @@ class TestWhoIsLetIn:
             for path in ("/health/", "/healthy", "/static", "//health", "/whose"):
                 assert (await client.get(path)).status_code == 401
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/static/../whose", "/static/a/../../whose", "/static/..", "/static/./../whose"),
+            *("/static/..;/whose", "/static/..;a=b/whose", "/static/..\\whose"),
+            *("/static/%2e%2e/whose", "/static/..%2fwhose", "/static/%252E%252e/whose"),
+        ],
+    )
+    async def test_no_step_leads_from_what_is_public_to_what_is_not(
+        self, kit: Kit, path: str
+    ) -> None:
+        """A proxy or files behind this may take the step."""
+
+        async def unreachable(*_: Any) -> None:
+            raise AssertionError("it was reached")
+
+        app = ApiKeyMiddleware(unreachable, keys=kit.cache, public_prefixes=["/static/"])
+        assert (await answer_of(app, scope_of(path=path)))[0] == 401
+        mounted = scope_of(path="/api" + path, root_path="/api")
+        assert (await answer_of(app, mounted))[0] == 401
+
+    @pytest.mark.parametrize("path", ["/static/a..b/.c/..d/e.", "/static/...", "/static/100%"])
+    async def test_dots_in_names_are_no_steps(self, kit: Kit, path: str) -> None:
+        async def reached(_scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+
+        app = ApiKeyMiddleware(reached, keys=kit.cache, public_prefixes=["/static/"])
+        assert (await answer_of(app, scope_of(path=path)))[0] == 204
+
     async def test_a_request_that_is_refused_does_not_reach_the_application(self, kit: Kit) -> None:
         async def unreachable(*_: Any) -> None:
             raise AssertionError("it was reached")

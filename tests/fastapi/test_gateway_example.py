@@ -52,10 +52,8 @@ def test_the_demonstration_finds_all_as_it_should_be(services: str) -> None:
     assert "vk_live_" not in done.stdout + done.stderr
 
 
-def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any) -> Any:
-    from fastapi import Request
-
-    scope = {
+def scope_of(*headers: tuple[bytes, bytes], **fields: Any) -> dict[str, Any]:
+    return {
         "type": "http",
         "method": "GET",
         "path": "/a",
@@ -66,10 +64,14 @@ def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any
         "state": {"organization_id": "o1"},
     } | fields
 
+
+def request_to(proxy: ReverseProxy, *headers: tuple[bytes, bytes], **fields: Any) -> Any:
+    from fastapi import Request
+
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"body", "more_body": False}
 
-    return proxy.forward(Request(scope, receive))
+    return proxy.forward(Request(scope_of(*headers, **fields), receive))
 
 
 class Backend:
@@ -151,6 +153,75 @@ async def test_no_path_leads_elsewhere(proxy: ReverseProxy, backend: Backend, pa
     assert sent.url.raw_path == path + b"?a=b%20c"
 
 
+async def test_cookies_of_one_client_are_not_sent_for_the_next(
+    proxy: ReverseProxy, backend: Backend
+) -> None:
+    for _ in range(4):
+        await request_to(proxy)
+    await request_to(proxy, (b"cookie", b"mine=1"))
+    assert [sent.headers.get("cookie") for sent in backend.requests] == [None] * 4 + ["mine=1"]
+
+
+async def test_backends_are_sent_what_came_and_nothing_of_the_gateway_s_own(
+    proxy: ReverseProxy, backend: Backend
+) -> None:
+    await request_to(proxy, (b"accept-encoding", b"br"))
+    await request_to(proxy)
+    first, second = backend.requests
+    assert first.headers["accept-encoding"] == "br"
+    assert set(second.headers) == {"host", "x-organization", "x-forwarded-for"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"x_organization", b"x-organization", b"x_forwarded-for", b"x-forwarded-host"),
+        *(b"x-forwarded-proto", b"forwarded", b"x-real-ip", b"x_api_key", b"x-original-url"),
+    ],
+)
+async def test_no_client_speaks_for_the_gateway(
+    proxy: ReverseProxy, backend: Backend, name: bytes
+) -> None:
+    await request_to(proxy, (name, b"made-up"))
+    (sent,) = backend.requests
+    assert "made-up" not in str(sent.headers.raw)
+
+
+@pytest.mark.parametrize("target", [b"*", b"http://evil.example/", b"evil.example:80", b"a"])
+async def test_a_target_that_is_no_path_is_400(
+    proxy: ReverseProxy, backend: Backend, target: bytes
+) -> None:
+    assert (await request_to(proxy, raw_path=target)).status_code == 400
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "length", "body"),
+    [
+        ("GET", [(b"content-length", b"4")], "4", b"body"),
+        ("GET", [(b"content-length", b"0")], None, b""),
+        ("DELETE", [], None, b""),
+        ("POST", [(b"transfer-encoding", b"chunked")], None, b"body"),
+        # Both: a length that is believed by somebody behind would hide a request in the body.
+        ("POST", [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")], None, b"body"),
+        ("POST", [(b"connection", b"content-length"), (b"content-length", b"4")], None, b"body"),
+    ],
+)
+async def test_a_body_is_as_long_as_the_backend_is_told(
+    proxy: ReverseProxy,
+    backend: Backend,
+    method: str,
+    headers: list[tuple[bytes, bytes]],
+    length: str | None,
+    body: bytes,
+) -> None:
+    assert (await request_to(proxy, *headers, method=method)).status_code == 207
+    (sent,) = backend.requests
+    assert sent.content == body
+    assert sent.headers.get("content-length") == length
+    assert ("transfer-encoding" in sent.headers) == (length is None and bool(body))
+
+
 async def test_backends_take_turns_and_one_that_is_away_is_left_out(
     proxy: ReverseProxy, backend: Backend
 ) -> None:
@@ -176,11 +247,28 @@ async def test_a_backend_that_fails_is_502_or_504(
     assert (await request_to(proxy)).status_code == status
 
 
+async def test_a_client_that_hangs_up_is_no_failure(proxy: ReverseProxy) -> None:
+    from fastapi import Request
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = scope_of((b"content-length", b"4"), method="POST")
+    assert (await proxy.forward(Request(scope, gone))).status_code == 400
+
+
+async def test_what_is_sent_without_a_length_arrives(proxy: ReverseProxy, backend: Backend) -> None:
+    await request_to(proxy, method="POST", http_version="2")
+    await request_to(proxy, method="GET", http_version="2")
+    assert [sent.content for sent in backend.requests] == [b"body", b""]
+
+
 async def test_a_body_is_sent_once(proxy: ReverseProxy, backend: Backend) -> None:
-    assert (await request_to(proxy, method="POST")).status_code == 207
+    length = (b"content-length", b"4")
+    assert (await request_to(proxy, length, method="POST")).status_code == 207
     assert backend.requests[0].content == b"body"
     backend.error = httpx.ConnectError("refused")
-    assert (await request_to(proxy, method="POST")).status_code == 502
+    assert (await request_to(proxy, length, method="POST")).status_code == 502
 
 
 def test_settings_show_no_secrets() -> None:

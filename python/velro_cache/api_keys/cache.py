@@ -26,7 +26,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from velro_cache._engine import ApiKeyMemory
 from velro_cache.api_keys.digests import Peppers
@@ -56,6 +56,9 @@ _LONGEST_KEY_CHARACTERS: Final = 512
 """Longer is no key in any format, and is not digested."""
 
 _PRIORITY: Final = 2
+_QUESTIONS: Final = 2
+"""Asked for one check, if something became good while the first one was under way."""
+
 _SHARE_OF_ONE_SOURCE: Final = 0.2
 
 
@@ -126,6 +129,7 @@ class ApiKeyCache:
         self._now = now
         self._lock = ForkSafeLock()
         self._unknown = UnknownKeys(unknown_ttl_seconds, max_unknown_keys, monotonic)
+        self._times_forgotten = 0
         self._budget = MissBudget(misses_per_second, miss_burst, _SHARE_OF_ONE_SOURCE, monotonic)
         self._memory: ApiKeyMemory | None = None
         self._bound_to: OptimizedCacheManager | None = None
@@ -224,8 +228,8 @@ class ApiKeyCache:
             fresh_seconds: How long it answers without asking. None: ``ttl_seconds``.
 
         Returns:
-            Whether it is there: it is live, and nothing of it was invalidated since the stamp. If
-            it is not live, what was kept of it before is invalidated.
+            Whether it is there: it is live, and since the stamp nothing of it was invalidated, nor
+            was it refused. If it is not live, what was kept of it before is invalidated.
         """
         now = self._now()
         if generation is None:
@@ -237,6 +241,9 @@ class ApiKeyCache:
             return False
         if len(self._unknown):
             with self._lock:
+                if stamp is not None and self._unknown.is_newer(key.digest, stamp):
+                    # Such as a page of all keys that was read before the key was revoked.
+                    return False
                 self._unknown.forget(key.digest)
         life = kept.stale_until - now
         name = name_of(key.digest)
@@ -294,6 +301,7 @@ class ApiKeyCache:
     def forget_refusals(self) -> None:
         """Ask again about keys that were refused: which of them are good now is not known."""
         with self._lock:
+            self._times_forgotten += 1
             self._unknown.clear()
 
     def purge_expired(self) -> int:
@@ -387,28 +395,43 @@ class ApiKeyCache:
             self._counts["hits"] += 1
             return before.key
         question = _Question(self, manager, text, digest, source)
-        try:
-            answer = await manager.aload_missing(
-                name,
-                question,
-                ttl=self._life_of,
-                tags=(EVERY_KEY,),
-                priority=_PRIORITY,
-                refresh=before is not None,
-                l2_key=None,
-            )
-        except Exception as error:
-            return self._instead(manager, text, error)
-        if type(answer) is not Kept:
-            with self._lock:
-                self._unknown.add(digest, answer)
+        for _ in range(_QUESTIONS):
+            try:
+                answer = await manager.aload_missing(
+                    name,
+                    question,
+                    ttl=self._life_of,
+                    tags=(EVERY_KEY,),
+                    priority=_PRIORITY,
+                    refresh=before is not None,
+                    l2_key=None,
+                )
+            except Exception as error:
+                return self._instead(manager, text, error)
+            if type(answer) is Kept:
+                break
             if before is not None:
                 manager.invalidate_by_tags([f"api_key:{before.key.id}"])
-            raise answer(_SAYS[answer])
+                before = None
+            why = answer.why
+            if self._is_true_still(digest, answer):
+                raise why(_SAYS[why])
+        else:
+            # Something becomes good all the time; what this key is, the next check finds out.
+            raise why(_SAYS[why])
         # Nothing may be awaited from here on: the clock has the last word.
         if not answer.key.is_live(self._now()):
             raise KeyExpired(_SAYS[KeyExpired])
         return answer.key
+
+    def _is_true_still(self, digest: bytes, refusal: _Refusal) -> bool:
+        """Remember a refusal, unless something may have become good since it was read."""
+        with self._lock:
+            if refusal.times_forgotten != self._times_forgotten:
+                return False
+            for name in {digest, refusal.digest or digest}:
+                self._unknown.add(name, refusal.why, refusal.stamp)
+            return True
 
     def _before(self, manager: OptimizedCacheManager, text: str) -> Kept | None:
         """What is kept of a key, good or not any more."""
@@ -444,7 +467,19 @@ class ApiKeyCache:
         return answer.stale_until - self._now() if type(answer) is Kept else 0.0
 
 
-_Answer: TypeAlias = Kept | type[ApiKeyError]
+class _Refusal(NamedTuple):
+    """That a key lets nobody in, and as of when."""
+
+    why: type[ApiKeyError]
+    times_forgotten: int
+    """By then; see :meth:`ApiKeyCache.forget_refusals`."""
+    stamp: int
+    """From before the database was asked."""
+    digest: bytes | None = None
+    """Under which the key is stored. None: it is not."""
+
+
+_Answer: TypeAlias = Kept | _Refusal
 
 
 class _Question:
@@ -474,13 +509,14 @@ class _Question:
             raise MissBudgetExceeded(retry_after_seconds=wait_seconds)
         keys._counts["loads"] += 1
         stamp, read_at, generation = self._manager.snapshot(), keys._now(), keys.generation
+        times_forgotten = keys._times_forgotten
         key = await self._find()
         if key is None:
-            return KeyUnknown
+            return _Refusal(KeyUnknown, times_forgotten, stamp)
         if key.revoked_at is not None or not key.is_active:
-            return KeyRevoked
+            return _Refusal(KeyRevoked, times_forgotten, stamp, key.digest)
         if not key.is_live(keys._now()):
-            return KeyExpired
+            return _Refusal(KeyExpired, times_forgotten, stamp, key.digest)
         self._manager._depend_on(tags_of(key), stamp)
         return keys._kept(key, self._digest, read_at, generation, keys._ttl_seconds)
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
-from velro_cache.exceptions import ApiKeyError, VelroCacheError
+from velro_cache.exceptions import ApiKeyError, MissBudgetExceeded, VelroCacheError
 from velro_cache.fastapi.api_keys.finding import KeyFinder
 from velro_cache.fastapi.api_keys.limiting import AppliedLimits, KeyLimiter, Limiter
 from velro_cache.fastapi.api_keys.refusals import (
@@ -158,7 +158,9 @@ class KeyGate:
             raise refused(error, self.challenge, self._unknown_status) from None
         except VelroCacheError as error:
             # Whatever else it is, it is no grant; what was behind it may name hosts and users.
-            FAILURES.failed(logging.ERROR, "API keys cannot be checked", error)
+            if not isinstance(error, MissBudgetExceeded):
+                # That one anybody could have said as often as he likes; the cache counts it.
+                FAILURES.failed(logging.ERROR, "API keys cannot be checked", error)
             raise cannot_tell(error) from error
 
     def may(self, key: ApiKey) -> bool:
@@ -169,9 +171,20 @@ class KeyGate:
         """
         return not self._needed or key.scopes >= self._needed
 
-    def lacks_scope(self) -> AccessDenied:
-        """What somebody is told whose key has too few scopes."""
-        return AccessDenied(self.challenge, self.needed_scope)
+    def lacks_scope(self, also: Collection[str] = ()) -> AccessDenied:
+        """What somebody is told whose key has too few scopes.
+
+        Args:
+            also: What was needed besides those of this gate.
+        """
+        needed = self.needed_scope
+        if also:
+            try:
+                needed = quotable("scopes", " ".join(sorted(self._needed.union(also))))
+            except ValueError:
+                # Such as one with quotes, which has no place in a header.
+                needed = None
+        return AccessDenied(self.challenge, needed)
 
     async def charge(self, key: ApiKey) -> Decision | None:
         """Charge a request, and take note of the use.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from velro_cache.api_keys.models import ApiKey, KeyLimits
+from velro_cache.exceptions import ConfigError
 from velro_cache.rate_limit import Decision, OnErrors, RateLimit, Rule
 from velro_cache.rate_limit.rules import check_on_error
 
@@ -20,6 +21,11 @@ Pairs: TypeAlias = list[tuple[str, RateLimit]]
 
 _MOST_KNOWN: Final = 20_000
 _ORGANIZATION: Final = "organization:"
+
+_MOST_PER_MINUTE: Final = 60_000_000
+_MOST_PER_DAY: Final = 86_400_000_000
+_MOST_BURST: Final = 60_000_000
+"""More cannot be counted: a million a second. A row that allows more allows this."""
 
 
 @runtime_checkable
@@ -90,16 +96,19 @@ class KeyLimiter:
 
         Returns:
             The decision. None: there are no limits.
+
+        Raises:
+            ConfigError: The limiter said nothing, which is no yes.
         """
         pairs = self.pairs_of(key)
-        return self._check(pairs) if pairs else None
+        return _said(self._check(pairs)) if pairs else None
 
     async def acheck(self, key: ApiKey) -> Decision | None:
         """Do what :meth:`check` does, where others have to be asked."""
         if self.is_local or self._ask is None:
             return self.check(key)
         pairs = self.pairs_of(key)
-        return await self._ask(pairs) if pairs else None
+        return _said(await self._ask(pairs)) if pairs else None
 
     def pairs_of(self, key: ApiKey) -> list[Any]:
         """What the limiter is asked about a key: :data:`Pairs`, or rules where others are asked.
@@ -160,9 +169,19 @@ def _refused_by(pairs: list[Any], decision: Decision) -> str | None:
     return _MINUTE[minute] or _DAY[day]
 
 
+def _said(decision: Decision | None) -> Decision:
+    if decision is None:
+        raise ConfigError("the rate limiter said neither yes nor no")
+    return decision
+
+
 def _limit(limits: KeyLimits) -> RateLimit:
     return RateLimit(
-        requests_per_minute=limits.requests_per_minute,
-        burst=limits.burst_size,
-        requests_per_day=limits.requests_per_day,
+        requests_per_minute=_at_most(_MOST_PER_MINUTE, limits.requests_per_minute),
+        burst=min(_MOST_BURST, limits.burst_size),
+        requests_per_day=_at_most(_MOST_PER_DAY, limits.requests_per_day),
     )
+
+
+def _at_most(most: int, count: int | None) -> int | None:
+    return None if count is None else min(most, count)
