@@ -16,7 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from velro_cache.api_keys import KeyLimits
-from velro_cache.fastapi.api_keys import ApiKeyMiddleware
+from velro_cache.fastapi.api_keys import ApiKeyMiddleware, gate
+from velro_cache.sparing_log import SparingLog
 
 
 @pytest.fixture
@@ -241,6 +242,31 @@ class TestWhoIsNot:
             assert "internal" not in answer.text
             assert (await client.get("/whose", headers={"x-api-key": plain})).status_code == 200
         assert other not in caplog.text
+
+    async def test_an_outage_is_a_line_in_ten_seconds_and_names_no_key(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kit = Kit(misses_per_second=1e6, miss_burst=1_000_000)
+        failures = SparingLog(logging.getLogger("velro_cache.api_keys"), clock=kit.clock)
+        monkeypatch.setattr(gate, "FAILURES", failures)
+        kit.keys.error = ConnectionError("db.internal")
+        others = [FORMAT.generate() for _ in range(20)]
+        # Two of them, as several routes have each their own: they share their lines.
+        apps = [behind_keys(kit), behind_keys(kit)]
+        with kit.manager:
+            for _ in range(21):
+                for number, other in enumerate(others):
+                    header = (b"x-api-key", other.encode())
+                    status, _, _ = await answer_of(apps[number % 2], scope_of(header))
+                    assert status == 503
+                kit.clock.seconds += 1
+        line = "API keys cannot be checked: AuthorizationUnavailable"
+        assert [record.getMessage() for record in caplog.records] == [
+            line,
+            f"{line}; 199 more since the last such line",
+            f"{line}; 199 more since the last such line",
+        ]
+        assert not any(other[8:] in caplog.text for other in others)
 
     async def test_too_many_keys_nobody_knows_503_with_a_time(self) -> None:
         kit = Kit(misses_per_second=1.0, miss_burst=1)

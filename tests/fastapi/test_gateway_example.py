@@ -334,7 +334,49 @@ def test_answers_are_those_of_the_document(tmp_path: Path) -> None:
     assert set(seen) == set(app.openapi()["paths"])
     assert seen["/health"] == {200}
     assert {200, 401, 403} <= seen["/admin/statistics"]
+    assert {200, 401, 403} <= seen["/admin/metrics"]
     assert {401, 403, 404} <= seen["/admin/keys/{key_id}/revoke"]
+
+
+def test_prometheus_reads_what_the_gateway_tells(tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+    from prometheus_client.parser import text_string_to_metric_families as parse
+
+    database = f"sqlite:///{tmp_path}/gateway.db"
+    plain, revoked, admin, _ = asyncio.run(_filled(database))
+    app = create_app(
+        Settings(backend_urls=("http://127.0.0.1:1",), database_url=database, pepper=PEPPER)
+    )
+    with TestClient(app) as client:
+        scraper = {"authorization": f"Bearer {admin}"}
+        for key, status in ((plain, 200), (plain, 200), (revoked, 403)):
+            assert client.get("/whoami", headers={"x-api-key": key}).status_code == status
+        assert client.get("/admin/metrics").status_code == 401
+        assert client.get("/admin/metrics", headers={"x-api-key": plain}).status_code == 403
+        answer = client.get("/admin/metrics", headers=scraper)
+        found = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in parse(answer.text)
+            for sample in family.samples
+        }
+        metrics = {
+            "refreshes_total": 1,
+            # The revoked one is not among those that are good.
+            "refresh_keys": 2,
+            "loads_total": 1,
+            "unknown": 1,
+            "unavailable_total": 0,
+            "refresh_failures_in_a_row": 0,
+        }
+        for name, value in metrics.items():
+            assert found[f"velro_cache_api_keys_{name}", "gateway"] == value, name
+        assert found["velro_cache_api_keys_hits_total", "gateway"] >= 3
+        assert 0 <= found["velro_cache_api_keys_refresh_age_seconds", "gateway"] < 60
+        assert ("velro_cache_api_keys_usage_waiting", "gateway") in found
+        assert ("velro_cache_api_keys_last_used_waiting", "gateway") in found
+        assert ("velro_cache_rate_limit_decisions_total", "allowed", "default") in found
+        assert found["velro_cache_entries", "gateway"] == 2
+        assert not any(key[8:] in answer.text for key in (plain, revoked, admin))
 
 
 async def _filled(database: str) -> tuple[str, str, str, str]:

@@ -18,6 +18,7 @@ from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
 from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, KeyGate, NotesUse
 from velro_cache.fastapi.api_keys.limiting import Limiter
+from velro_cache.rate_limit import OnErrors
 
 __all__ = ["ApiKeyAuth"]
 
@@ -62,6 +63,9 @@ class ApiKeyAuth(SecurityBase):
     Args:
         keys: Tells what a key is good for.
         limiter: Asked with the limits that come with the key. None: nobody is asked.
+        organization_on_error: What holds for limits of organizations while Redis cannot be asked,
+            as for :class:`ApiKeyMiddleware`. None: as the limiter has it.
+        key_on_error: Likewise for limits of keys.
         scopes: What a key needs, all of them.
         headers: As for :class:`ApiKeyMiddleware`, and so are the following.
         query_parameter: A parameter of the query that may hold the key. None: none.
@@ -85,6 +89,8 @@ class ApiKeyAuth(SecurityBase):
         scopes: Collection[str] = (),
         *,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
         unknown_status: int = 403,
@@ -97,6 +103,8 @@ class ApiKeyAuth(SecurityBase):
         self._gate = KeyGate(
             keys,
             limiter=limiter,
+            organization_on_error=organization_on_error,
+            key_on_error=key_on_error,
             scopes=scopes,
             headers=headers,
             query_parameter=query_parameter,

@@ -20,11 +20,13 @@ from velro_cache.fastapi.api_keys.refusals import (
 from velro_cache.fastapi.api_keys.sources import RequestSource
 from velro_cache.fastapi.bearer import BearerChallenge, quotable
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
-from velro_cache.rate_limit import Decision
+from velro_cache.rate_limit import Decision, OnErrors
+from velro_cache.sparing_log import SparingLog
 
-__all__ = ["DEFAULT_HEADERS", "KeyGate", "NotesUse"]
+__all__ = ["DEFAULT_HEADERS", "FAILURES", "KeyGate", "NotesUse"]
 
-log = logging.getLogger("velro_cache.api_keys")
+FAILURES: Final = SparingLog(logging.getLogger("velro_cache.api_keys"))
+"""Of all gates of this process together: there may be one for each route."""
 
 DEFAULT_HEADERS: Final = ("Authorization", "X-API-Key")
 """Where a key is looked for if nobody says where."""
@@ -44,6 +46,8 @@ class KeyGate:
     Args:
         keys: Tells what a key is good for.
         limiter: Asked with the limits of the organization and the key. None: nobody is asked.
+        organization_on_error: See :class:`KeyLimiter`; likewise ``key_on_error``.
+        key_on_error: None: as the limiter has it.
         scopes: Which of them a key needs, all.
         headers: Where the key may stand; see :class:`KeyFinder`.
         query_parameter: Likewise. None: not there.
@@ -76,6 +80,8 @@ class KeyGate:
         keys: ApiKeyCache,
         *,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         scopes: Collection[str] = (),
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
@@ -94,7 +100,9 @@ class KeyGate:
         self.find: Final = self.finder.find
         self._recall = keys.recall
         self._verify = keys.verify
-        self._limiter = None if limiter is None else KeyLimiter(limiter)
+        self._limiter = (
+            None if limiter is None else KeyLimiter(limiter, organization_on_error, key_on_error)
+        )
         self._needed = frozenset(scopes)
         self.needed_scope: Final = quotable("scopes", " ".join(sorted(scopes))) or None
         self._unknown_status = unknown_status
@@ -152,7 +160,7 @@ class KeyGate:
             # Whatever else it is, it is no grant; what was behind it may name hosts and users.
             if not isinstance(error, MissBudgetExceeded):
                 # That one anybody could have said as often as he likes; the cache counts it.
-                log.error("API keys cannot be checked: %s", type(error).__name__)
+                FAILURES.failed(logging.ERROR, "API keys cannot be checked", error)
             raise cannot_tell(error) from error
 
     def may(self, key: ApiKey) -> bool:
@@ -198,10 +206,11 @@ class KeyGate:
                 decision = limiter.check(key) if limiter.is_local else await limiter.acheck(key)
             except VelroCacheError as error:
                 # Such as limits in the row of the key that are none.
-                log.error("the limits of a key cannot be checked: %s", type(error).__name__)
+                FAILURES.failed(logging.ERROR, "the limits of a key cannot be checked", error)
                 raise cannot_tell(error) from error
             # Not a truth value of something else: only a yes is a yes.
             if decision is not None and decision.allowed is not True:
+                limiter.note_refusal(key, decision)
                 raise RequestLimitExceeded(decision)
         self.note(key)
         return decision
@@ -216,7 +225,7 @@ class KeyGate:
             try:
                 self._note(key.id)
             except Exception as error:
-                log.warning("the use of a key could not be noted: %s", type(error).__name__)
+                FAILURES.failed(logging.WARNING, "the use of a key could not be noted", error)
 
     @staticmethod
     def tell(state: MutableMapping[str, Any], key: ApiKey, decision: Decision | None) -> None:
