@@ -157,6 +157,27 @@ async def test_the_end_waits_for_no_sink_that_is_away() -> None:
         await usage.start()
 
 
+async def test_many_events_of_another_thread_are_written_early() -> None:
+    sink = HeldSink()
+    async with BatchedUsage(sink, max_batch=2, interval_seconds=3600) as usage:
+        await asyncio.to_thread(lambda: [usage.record(event(number)) for number in range(2)])
+        await until(lambda: len(sink.batches) == 1)
+
+
+async def test_a_refusal_is_an_answer_and_what_follows_is_not_put_off() -> None:
+    sink = HeldSink()
+    usage = BatchedUsage(sink, interval_seconds=1)
+    sink.error = ConnectionError()
+    usage.record(event())
+    for _ in range(6):
+        await usage.flush()
+    assert usage._delay() > 1
+    sink.error = ValueError("too long")
+    await usage.flush()
+    assert usage._delay() <= 1
+    await usage.aclose()
+
+
 def test_an_event_costs_little() -> None:
     usage = BatchedUsage(HeldSink(), max_waiting=100_000)
     one = event()
