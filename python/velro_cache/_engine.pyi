@@ -445,6 +445,8 @@ class ApiKeyGeneration:
         jitter: float,
         stale_seconds: float,
         priority: int,
+        refused: Mapping[bytes, object],
+        is_refused_since: Callable[[bytes, int], bool],
     ) -> Self: ...
     @property
     def updated(self) -> int: ...

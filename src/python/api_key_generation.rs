@@ -17,6 +17,7 @@ use crate::invalidation::Stamp;
 use crate::invalidation::slots::SlotList;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(super) struct ApiKeyGeneration {
     stamp: Stamp,
     number: u64,
     lives: Lives,
+    refused: DroppedGuarded<Py<PyDict>>,
+    is_refused_since: DroppedGuarded<Py<PyAny>>,
     updated: AtomicU64,
     total: AtomicU64,
 }
@@ -66,6 +69,9 @@ impl ApiKeyGeneration {
     ///     jitter: Part of that by which lives differ.
     ///     stale_seconds: How long it answers after that where the database cannot be asked.
     ///     priority: Weight on survival in a full cache, 1 to 10.
+    ///     refused: Digests of keys that were refused lately, a dict.
+    ///     is_refused_since: Tells whether one of them was by what was read since a stamp; then it
+    ///         is not kept.
     #[new]
     #[allow(clippy::too_many_arguments, reason = "named ones")]
     fn new(
@@ -78,6 +84,8 @@ impl ApiKeyGeneration {
         jitter: f64,
         stale_seconds: f64,
         priority: u8,
+        refused: Py<PyDict>,
+        is_refused_since: Py<PyAny>,
     ) -> PyResult<Self> {
         let stamp = cache.get().inner.checked_stamp(Some(stamp))?;
         Ok(Self {
@@ -87,6 +95,8 @@ impl ApiKeyGeneration {
             stamp,
             number,
             lives: Lives { fresh: fresh_seconds, jitter, stale: stale_seconds, priority },
+            refused: DroppedGuarded::new(refused),
+            is_refused_since: DroppedGuarded::new(is_refused_since),
             updated: AtomicU64::new(0),
             total: AtomicU64::new(0),
         })
@@ -166,7 +176,9 @@ impl ApiKeyGeneration {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&*self.cache)?;
-        visit.call(&*self.decode)
+        visit.call(&*self.decode)?;
+        visit.call(&*self.refused)?;
+        visit.call(&*self.is_refused_since)
     }
 }
 
@@ -192,7 +204,7 @@ impl ApiKeyGeneration {
         let end = row.ends_at;
         let fresh_until = now + self.lives.fresh * (1.0 - self.lives.jitter * self.chance(row));
         let stale_until = (fresh_until + self.lives.stale).min(end);
-        if stale_until <= now {
+        if stale_until <= now || self.was_refused(py, row)? {
             return Ok(());
         }
         let (inner, kept) = (
@@ -227,6 +239,19 @@ impl ApiKeyGeneration {
             self.updated.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Whether it is known by now that a key lets nobody in: a deny wins.
+    fn was_refused(&self, py: Python<'_>, row: &KeyRow<'_>) -> PyResult<bool> {
+        let refused = self.refused.bind(py);
+        if refused.is_empty() {
+            return Ok(false);
+        }
+        let digest = PyBytes::new(py, &row.digest);
+        if !refused.contains(&digest)? {
+            return Ok(false);
+        }
+        self.is_refused_since.bind(py).call1((digest, self.stamp))?.extract()
     }
 
     /// What invalidates a key: itself, its organization, all keys.

@@ -134,9 +134,22 @@ def manager() -> Any:
         yield manager
 
 
-def generation(manager: OptimizedCacheManager, number: int) -> ApiKeyGeneration:
-    stamp = manager.snapshot()
-    return ApiKeyGeneration(manager, PREFIX, decode, stamp, number, 900.0, 0.1, 900.0, 2)
+def generation(
+    manager: OptimizedCacheManager, number: int, refused: tuple[bytes, ...] = ()
+) -> ApiKeyGeneration:
+    return ApiKeyGeneration(
+        manager,
+        PREFIX,
+        decode,
+        manager.snapshot(),
+        number,
+        fresh_seconds=900.0,
+        jitter=0.1,
+        stale_seconds=900.0,
+        priority=2,
+        refused=dict.fromkeys(refused),
+        is_refused_since=lambda digest, stamp: digest in refused and stamp == manager.snapshot(),
+    )
 
 
 def test_only_good_keys_are_kept(manager: OptimizedCacheManager) -> None:
@@ -204,6 +217,15 @@ def test_what_is_invalidated_meanwhile_is_not_kept(manager: OptimizedCacheManage
         manager.invalidate_by_tags([tag])
         rows.put(encode(KEY), 0, 0.0)
         assert (len(manager), rows.updated, rows.total) == (0, 0, 1)
+
+
+def test_what_was_refused_meanwhile_is_not_kept(manager: OptimizedCacheManager) -> None:
+    rows = generation(manager, 1, refused=(KEY.digest,))
+    rows.put(encode(KEY), 0, 0.0)
+    assert (len(manager), rows.updated, rows.total) == (0, 0, 1)
+    manager.invalidate_by_tags(["something"])
+    rows.put(encode(KEY), 0, 0.0)
+    assert len(manager) == 1
 
 
 def test_what_is_kept_shows_nothing() -> None:

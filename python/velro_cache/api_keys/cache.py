@@ -26,7 +26,7 @@ import hmac
 import math
 import random
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from velro_cache._engine import ApiKeyMemory, KeptKey
@@ -183,14 +183,16 @@ class ApiKeyCache:
         found = self.recall(plain)
         if found is not None:
             return found
-        text = self._text_of(plain)
-        digest = self.peppers.digest(text)[1]
+        # From here on digests alone: what waits, fails and is traced back holds no key.
+        digests = tuple(self.peppers.candidates(self._text_of(plain)))
+        del plain
+        digest = dict(digests)[self.peppers.current]
         with self._lock:
             why = self._unknown.why(digest)
         if why is not None:
             self._counts["refused_from_memory"] += 1
             raise why(_SAYS[why])
-        return await self._ask(text, digest, source)
+        return await self._ask(digests, digest, source)
 
     async def get(self, plain: str | bytes) -> ApiKey | None:
         """Say what is known of a key, or None if it lets nobody in.
@@ -273,6 +275,21 @@ class ApiKeyCache:
         """
         fresh = self._ttl_seconds if fresh_seconds is None else fresh_seconds
         return fresh, self._jitter, self._stale_seconds, _PRIORITY
+
+    @property
+    def refused(self) -> Mapping[bytes, object]:
+        """Digests of the keys that were refused lately; not to be changed."""
+        return self._unknown.digests
+
+    def is_refused_since(self, digest: bytes, stamp: int) -> bool:
+        """Whether a key was refused by what was read since a stamp, and that is remembered.
+
+        Args:
+            digest: 32 bytes.
+            stamp: Of :meth:`snapshot`.
+        """
+        with self._lock:
+            return self._unknown.is_newer(digest, stamp)
 
     def wall_clock(self) -> float:
         """The moment, in seconds since 1970."""
@@ -412,15 +429,15 @@ class ApiKeyCache:
             raise KeyMalformed(_SAYS[KeyMalformed])
         return text
 
-    async def _ask(self, text: str, digest: bytes, source: Hashable | None) -> ApiKey:
+    async def _ask(self, digests: _Digests, digest: bytes, source: Hashable | None) -> ApiKey:
         manager, name = self.manager, name_of(digest)
-        before = self._before(manager, text)
+        before = self._before(manager, digests)
         # Its freshness ends when the key expires, at the latest.
         if before is not None and self._now() < before.fresh_until:
             # Of another shape, or under an older pepper.
             self._counts["hits"] += 1
             return _key_of(before)
-        question = _Question(self, manager, text, digest, source)
+        question = _Question(self, manager, digests, digest, source)
         for _ in range(_QUESTIONS):
             try:
                 answer = await manager.aload_missing(
@@ -433,12 +450,15 @@ class ApiKeyCache:
                     l2_key=None,
                 )
             except Exception as error:
-                return self._instead(manager, text, error)
+                return self._instead(manager, digests, error)
             if type(answer) is KeptKey:
                 break
             if before is not None:
                 manager.invalidate_by_tags([f"api_key:{before.key.id}"])
                 before = None
+            elif name in manager:
+                # Put there meanwhile, by a refresh that read it before or after. A deny wins.
+                manager.delete(name)
             why = answer.why
             if self._is_true_still(digest, answer):
                 raise why(_SAYS[why])
@@ -460,9 +480,9 @@ class ApiKeyCache:
                 self._unknown.add(name, refusal.why, refusal.stamp)
             return True
 
-    def _before(self, manager: OptimizedCacheManager, text: str) -> KeptKey | None:
+    def _before(self, manager: OptimizedCacheManager, digests: _Digests) -> KeptKey | None:
         """What is kept of a key, good or not any more."""
-        for _, digest in self.peppers.candidates(text):
+        for _, digest in digests:
             kept = manager.get_value(name_of(digest))
             if type(kept) is KeptKey and hmac.compare_digest(kept.digest, digest):
                 # What was read may be no key.
@@ -471,10 +491,12 @@ class ApiKeyCache:
                     return kept
         return None
 
-    def _instead(self, manager: OptimizedCacheManager, text: str, error: Exception) -> ApiKey:
+    def _instead(
+        self, manager: OptimizedCacheManager, digests: _Digests, error: Exception
+    ) -> ApiKey:
         """What answers where the database cannot be asked."""
         # Looked up again: meanwhile it may have been revoked.
-        kept = self._before(manager, text)
+        kept = self._before(manager, digests)
         if kept is not None and self._now() < kept.stale_until:
             self._counts["stale_served"] += 1
             return _key_of(kept)
@@ -511,6 +533,9 @@ class _Refusal(NamedTuple):
 
 _Answer: TypeAlias = KeptKey | _Refusal
 
+_Digests: TypeAlias = tuple[tuple[str, bytes], ...]
+"""All under which a key may be stored, each with the name of its pepper."""
+
 
 def _key_of(kept: KeptKey) -> ApiKey:
     key: ApiKey = kept.key
@@ -520,19 +545,19 @@ def _key_of(kept: KeptKey) -> ApiKey:
 class _Question:
     """One question to the database about one key."""
 
-    __slots__ = ("_digest", "_keys", "_manager", "_source", "_text")
+    __slots__ = ("_digest", "_digests", "_keys", "_manager", "_source")
 
     def __init__(
         self,
         keys: ApiKeyCache,
         manager: OptimizedCacheManager,
-        text: str,
+        digests: _Digests,
         digest: bytes,
         source: Hashable | None,
     ) -> None:
         self._keys = keys
         self._manager = manager
-        self._text = text
+        self._digests = digests
         self._digest = digest
         self._source = source
 
@@ -556,7 +581,7 @@ class _Question:
         return keys._kept(key, self._digest, read_at, generation, keys._ttl_seconds)
 
     async def _find(self) -> ApiKey | None:
-        for pepper_id, digest in self._keys.peppers.candidates(self._text):
+        for pepper_id, digest in self._digests:
             key = await self._keys.repository.get(digest)
             if key is None:
                 continue

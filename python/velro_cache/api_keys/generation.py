@@ -51,6 +51,8 @@ class Generation:
             self.stamp,
             cache.generation,
             *cache.lives(fresh_seconds),
+            refused=cache.refused,
+            is_refused_since=cache.is_refused_since,
         )
 
     @property

@@ -4,7 +4,7 @@ Apart from the cache, so that they take no room there.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from velro_cache.exceptions import ApiKeyError
 
@@ -28,6 +28,11 @@ class UnknownKeys:
 
     def __len__(self) -> int:
         return len(self._refused)
+
+    @property
+    def digests(self) -> Mapping[bytes, object]:
+        """Those that are remembered, as they are now and will be."""
+        return self._refused
 
     def why(self, digest: bytes) -> type[ApiKeyError] | None:
         """Why a key was refused lately; None: it was not, or nobody remembers."""
