@@ -74,6 +74,12 @@ async def test_in_a_schema(place: Place) -> None:
         assert [key.id for key in await keys_of_rows(keys)] == [made.key.id]
 
 
+async def test_may_be_the_first_thing_a_process_reads(keys: SqlApiKeys, place: Place) -> None:
+    await fill(keys, 3)
+    async with SqlApiKeys(place.url, peppers=PEPPERS) as fresh:
+        assert len(await keys_of_rows(fresh)) == 3
+
+
 async def test_of_no_keys_there_are_no_rows(keys: SqlApiKeys) -> None:
     assert await keys_of_rows(keys) == []
 

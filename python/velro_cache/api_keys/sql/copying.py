@@ -98,14 +98,19 @@ class RowCopier:
         if self._statement is None:
             query = live(row_query(), bindparam("at", type_=Double))
             query = query.where(api_keys.c.id > bindparam("after", type_=Text))
+            schema = self._database.schema
+            # Which schema is the usual one, nobody knows before the first connection.
+            names: dict[str, Any] = (
+                {} if schema is None else {"schema_translate_map": {None: schema}}
+            )
             compiled = (
                 query.order_by(api_keys.c.id)
                 .limit(_ROWS_OF_A_PAGE)
                 .compile(
                     dialect=self._database.engine.dialect,
-                    schema_translate_map={None: self._database.schema},
-                    render_schema_translate=True,
+                    render_schema_translate=schema is not None,
                     compile_kwargs={"render_postcompile": True},
+                    **names,
                 )
             )
             order = tuple(compiled.positiontup or ())
