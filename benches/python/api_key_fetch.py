@@ -154,7 +154,7 @@ def main() -> None:
     options = parser.parse_args()
     for rows in options.rows:
         with (
-            PostgresServer(extra_config={"fsync": "off"}) as server,
+            PostgresServer(extra_config={"fsync": "off", "shared_buffers": "128MB"}) as server,
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         ):
             for url in (server.url, f"sqlite:///{Path(folder) / 'keys.db'}"):

@@ -15,21 +15,26 @@ from typing import Any
 
 import httpx
 from fastapi import Depends, FastAPI, HTTPException, Path, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from gateway.proxy import ReverseProxy
 from gateway.settings import Settings
-from velro_cache.api_keys import ApiKeyCache, LastUsedWriter, Peppers
+from velro_cache.api_keys import ApiKeyCache, LastUsedWriter, Peppers, RefreshManager
 from velro_cache.api_keys.sql import SqlApiKeys
 from velro_cache.api_keys.usage import BatchedUsage
 from velro_cache.api_keys.usage.sql import SqlUsage
 from velro_cache.config import OptimizedCacheConfig
 from velro_cache.exceptions import KeyNotFound
 from velro_cache.fastapi import API_KEY_RESPONSES, ApiKeyAuth, ApiKeyMiddleware, velro_lifespan
-from velro_cache.rate_limit import RateLimiter
+from velro_cache.prometheus import ApiKeyCollector, RateLimitCollector
+from velro_cache.prometheus.exposition import exposition
+from velro_cache.rate_limit import OnErrorByBucket, RateLimiter
 
 METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 PUBLIC = ["/health", "/openapi.json"]
+# Without Redis, each process counts the minute for itself; the day is a matter of billing.
+WITHOUT_REDIS = OnErrorByBucket(minute="local", day="allow")
 BACKEND_TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 
 
@@ -74,6 +79,11 @@ def create_app(settings: Settings) -> FastAPI:
     written = SqlUsage(settings.database_url)
     usage = BatchedUsage(written)
     last_used = LastUsedWriter(store)
+    refresh = RefreshManager(keys)
+    collectors = [
+        ApiKeyCollector(keys, refresh=refresh, usage=usage, last_used=last_used),
+        RateLimitCollector(limiter),
+    ]
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
@@ -81,11 +91,14 @@ def create_app(settings: Settings) -> FastAPI:
             await stack.enter_async_context(store)
             await store.migrate()
             await written.create_table()
-            state = await stack.enter_async_context(velro_lifespan(config)(app))
-            await keys.warm()
+            running = velro_lifespan(config, alongside=[refresh])(app)
+            state = await stack.enter_async_context(running)
             await stack.enter_async_context(usage)
             await stack.enter_async_context(last_used)
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=BACKEND_TIMEOUT))
+            # Backends are one's own: no proxy of the environment stands before them.
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(timeout=BACKEND_TIMEOUT, trust_env=False)
+            )
             yield {**state, "proxy": ReverseProxy(settings.backend_urls, client)}
 
     app = FastAPI(title="Gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -93,6 +106,8 @@ def create_app(settings: Settings) -> FastAPI:
         ApiKeyMiddleware,
         keys=keys,
         limiter=limiter,
+        organization_on_error=WITHOUT_REDIS,
+        key_on_error=WITHOUT_REDIS,
         public_paths=PUBLIC,
         trusted_proxies=settings.trusted_proxies,
         problem_details=True,
@@ -114,6 +129,18 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/admin/statistics", dependencies=[is_admin], responses=API_KEY_RESPONSES)
     async def statistics() -> Statistics:
         return Statistics(keys=keys.stats(), usage=asdict(usage.statistics()))
+
+    @app.get(
+        "/admin/metrics",
+        dependencies=[is_admin],
+        response_class=PlainTextResponse,
+        responses=API_KEY_RESPONSES,
+    )
+    async def metrics(request: Request) -> Response:
+        # A scraper sends its key as `authorization: {credentials: ...}`.
+        accept = ",".join(request.headers.getlist("accept"))
+        text, content_type = exposition(request.state.velro_cache, accept, collectors)
+        return Response(text, headers={"Content-Type": content_type})
 
     @app.post(
         "/admin/keys/{key_id}/revoke",

@@ -28,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from gateway.settings import Settings
@@ -239,6 +240,16 @@ def ask_until_good(client: Client, keys: Sequence[str]) -> None:
             time.sleep(float(answer.headers["retry-after"]))
 
 
+def figures(client: Client, admin: str) -> tuple[Counter[int], dict[str, float]]:
+    """Read the metrics: the status, and each of them with its series added up."""
+    answer = client.get("/admin/metrics", admin)
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return Counter([answer.status_code]), found
+
+
 def steps(client: Client, keys: Keys, report: Report) -> None:
     """Everything a gateway is asked for, one after the other."""
     admin = keys.admin.plain.reveal()
@@ -323,6 +334,12 @@ def steps(client: Client, keys: Keys, report: Report) -> None:
     seen, _, _ = client.several("/items/1", unseen)
     report.step("the same keys once it is back", seen)
     report.check(seen == {200: 5}, "they are good once it is back")
+
+    seen, metrics = figures(client, admin)
+    report.step("metrics, as Prometheus reads them", seen)
+    report.check(metrics["velro_cache_api_keys_unavailable_total"] >= 5, "the outage is counted")
+    report.check(metrics["velro_cache_rate_limit_refused_total"] >= 15, "and who was refused")
+    report.check(metrics["velro_cache_api_keys_refresh_age_seconds"] >= 0, "and the last refresh")
 
     told = [answer for answer in client.answers if "backend" in answer]
     report.check({answer["backend"] for answer in told} == {"one", "two"}, "both backends answer")

@@ -7,6 +7,7 @@ from uuid import UUID
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "ApiKeyGeneration",
     "ApiKeyMemory",
     "CacheCore",
     "CachedCalls",
@@ -15,6 +16,7 @@ __all__ = [
     "DecisionMemory",
     "HitCounts",
     "InvalidationLog",
+    "KeptKey",
     "LoadedValue",
     "LocalLimiter",
     "LogBatch",
@@ -35,6 +37,7 @@ __all__ = [
     "generate_auth_key",
     "key_kinds",
     "keyed_digest",
+    "last_key_id",
     "set_default_cache",
 ]
 
@@ -398,14 +401,61 @@ class ApiKeyMemory:
         prefix: str,
         start: str,
         peppers: list[bytes | None],
-        kept_type: type,
         now: Callable[[], float] | None = None,
     ) -> Self: ...
     @property
     def hits(self) -> int: ...
     def recall(self, plain: str | bytes) -> Any: ...
+    def kept(self, digest: bytes) -> KeptKey | None: ...
     def matches(self, plain: object) -> bool: ...
 
+@final
+class KeptKey:
+    """A key as it was read, and how long that may be believed."""
+
+    def __new__(
+        cls, digest: bytes, key: Any, fresh_until: float, stale_until: float, generation: int
+    ) -> Self: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def key(self) -> Any: ...
+    @property
+    def fresh_until(self) -> float: ...
+    @property
+    def stale_until(self) -> float: ...
+    @property
+    def generation(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, _memo: Any) -> Self: ...
+    def __sizeof__(self) -> int: ...
+
+@final
+class ApiKeyGeneration:
+    """What one refresh reads, on its way into a cache."""
+
+    def __new__(
+        cls,
+        cache: CacheCore,
+        prefix: str,
+        decode: Callable[[bytes], Any],
+        stamp: int,
+        number: int,
+        fresh_seconds: float,
+        jitter: float,
+        stale_seconds: float,
+        priority: int,
+        refused: Mapping[bytes, object],
+        is_refused_since: Callable[[bytes, int], bool],
+    ) -> Self: ...
+    @property
+    def updated(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    def put(self, rows: bytes, start: int, now: float) -> tuple[int, list[str]]: ...
+    def absent(self, after: int) -> tuple[list[KeptKey], int | None]: ...
+
+def last_key_id(rows: bytes) -> str: ...
 def decision_key(
     generation_id: _Id, user_id: _Id, scope: bytes, token: bytes, more: bytes | None = None
 ) -> str: ...

@@ -5,6 +5,7 @@ use super::analytics::miss::MissReason;
 use super::clock::Millis;
 use super::keys;
 use super::policy::RowId;
+use super::row::Row;
 use super::shard::Shard;
 use super::stored_key::StoredKey;
 use crate::invalidation::InvalidationTable;
@@ -48,18 +49,18 @@ impl<V, K: StoredKey> Shard<V, K> {
         self.departures.last(hash)
     }
 
-    /// The key of the row in a place, if it begins with a prefix and the row can be served.
-    pub(super) fn live_key_at(
+    /// The row in a place, if its key begins with a prefix and it can be served.
+    pub(super) fn live_at(
         &self,
         place: usize,
         prefix: &[u8],
         now: Millis,
         table: &InvalidationTable,
-    ) -> Option<Box<[u8]>> {
+    ) -> Option<&Row<V, K>> {
         let row = self.rows.rows.get(place)?.as_ref()?;
         let is_live = row.key.bytes().starts_with(prefix)
             && now < row.terms.deadline()
             && self.rows.is_current(place as RowId, table);
-        is_live.then(|| row.key.bytes().into())
+        is_live.then_some(row)
     }
 }

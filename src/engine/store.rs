@@ -312,9 +312,15 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
 
     /// Whether a lookup would be a hit; leaves no trace in statistics or policy.
     pub fn contains(&self, key: &[u8]) -> bool {
+        self.peek(key, |_| ()).is_some()
+    }
+
+    /// What a lookup would find; leaves no trace in statistics or policy. `read` is called under the
+    /// lock: it must be quick and must not call back.
+    pub fn peek<R>(&self, key: &[u8], read: impl FnOnce(&V) -> R) -> Option<R> {
         let hash = self.hash(key);
         let now = self.clock.now();
-        self.shard(hash).lock().peek(hash as u32, key, now, &self.table).is_some()
+        self.shard(hash).lock().peek(hash as u32, key, now, &self.table).map(read)
     }
 
     /// Whether there is an entry under this key, be it one that may not be served now.

@@ -5,14 +5,16 @@
 
 use super::cache::CacheCore;
 use super::exit_guard::DroppedGuarded;
+use super::kept_key::KeptKey;
 use super::memo::{Hint, gist};
 use super::token_memory::WallClock;
+use super::value::CachedValue;
 use super::{key, lookup};
-use crate::api_keys::{Digest, KeyShape, Pepper, is_same};
+use crate::api_keys::{Digest, KeyShape, Pepper};
 use crate::engine::ids::{Text, hex_digits};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyType};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::types::{PyBytes, PyString};
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// API keys in a cache, by what is stored of them.
@@ -23,7 +25,6 @@ pub(super) struct ApiKeyMemory {
     prefix: Box<[u8]>,
     shape: KeyShape,
     peppers: Vec<Pepper>,
-    kept_type: DroppedGuarded<Py<PyType>>,
     now: WallClock,
     hits: AtomicU64,
 }
@@ -35,17 +36,14 @@ impl ApiKeyMemory {
     ///     prefix: What their names begin with, before the digest.
     ///     start: What API keys begin with, such as ``vk_live_``.
     ///     peppers: Secrets that digests are made with, the likeliest first. None: a plain SHA-256.
-    ///     kept_type: The class of what is kept; its instances have ``digest``, ``fresh_until`` in
-    ///         seconds since 1970, and ``key``, which is the answer.
     ///     now: The wall clock, in seconds since 1970. None: the system's.
     #[new]
-    #[pyo3(signature = (cache, prefix, start, peppers, kept_type, now=None))]
+    #[pyo3(signature = (cache, prefix, start, peppers, now=None))]
     fn new(
         cache: Py<CacheCore>,
         prefix: &str,
         start: &str,
         peppers: Vec<Option<Vec<u8>>>,
-        kept_type: Py<PyType>,
         now: Option<Py<PyAny>>,
     ) -> Self {
         let pepper = |secret: Option<Vec<u8>>| {
@@ -56,7 +54,6 @@ impl ApiKeyMemory {
             prefix: prefix.as_bytes().into(),
             shape: KeyShape::new(start),
             peppers: peppers.into_iter().map(pepper).collect(),
-            kept_type: DroppedGuarded::new(kept_type),
             now: WallClock::new(now),
             hits: AtomicU64::new(0),
         }
@@ -93,6 +90,22 @@ impl ApiKeyMemory {
         Ok(None)
     }
 
+    /// Say what is kept of an API key, be it fresh or not. Counts nothing.
+    ///
+    /// Args:
+    ///     digest: What is stored of the key.
+    ///
+    /// Returns:
+    ///     What is kept. None: nothing.
+    fn kept<'py>(&self, py: Python<'py>, digest: &[u8]) -> Option<Bound<'py, KeptKey>> {
+        let name = name_of(&self.prefix, digest.try_into().ok()?);
+        let found = self.cache.get().inner.store.peek(&name, |value| match value {
+            CachedValue::Shared(object) => Some(object.clone_ref(py)),
+            _ => None,
+        });
+        found??.into_bound(py).cast_into_exact().ok()
+    }
+
     /// Say whether a text can be an API key at all.
     ///
     /// Args:
@@ -103,7 +116,6 @@ impl ApiKeyMemory {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&*self.cache)?;
-        visit.call(&*self.kept_type)?;
         self.now.traverse(&visit)
     }
 }
@@ -116,24 +128,31 @@ impl ApiKeyMemory {
         digest: &Digest,
         number: usize,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut name = Text::from_slice(&self.prefix);
-        for word in digest.as_chunks::<4>().0 {
-            name.extend_from_slice(&hex_digits(u32::from_be_bytes(*word)));
-        }
+        let name = name_of(&self.prefix, digest);
         let hint = Hint::of_parts([number as u64 ^ self.prefix.as_ptr() as u64, gist(digest)]);
         let found = lookup::recall_key(py, &self.cache.get().inner, hint, &name);
-        let Some(kept) = found.filter(|found| found.get_type().is(&*self.kept_type)) else {
+        let Some(kept) = found.and_then(|found| found.cast_into_exact::<KeptKey>().ok()) else {
             return Ok(None);
         };
-        let fresh_until: f64 = kept.getattr(intern!(py, "fresh_until"))?.extract()?;
-        let stored = kept.getattr(intern!(py, "digest"))?;
-        let is_it = stored.cast_exact::<PyBytes>().is_ok_and(|it| is_same(digest, it.as_bytes()));
-        if !is_it || self.now.seconds(py)? >= fresh_until {
+        if !kept.get().answers(digest, self.now.seconds(py)?) {
             return Ok(None);
         }
+        // What is no key answers nothing; who asks the database is told why.
+        let Ok(key) = kept.get().key(py) else { return Ok(None) };
         self.hits.fetch_add(1, Ordering::Relaxed);
-        kept.getattr(intern!(py, "key")).map(Some)
+        Ok(Some(key))
     }
+}
+
+/// The name in a cache of a key with this digest.
+// Apart from its callers, which are few and not what takes time.
+#[inline(never)]
+pub(super) fn name_of(prefix: &[u8], digest: &Digest) -> Text {
+    let mut name = Text::from_slice(prefix);
+    for word in digest.as_chunks::<4>().0 {
+        name.extend_from_slice(&hex_digits(u32::from_be_bytes(*word)));
+    }
+    name
 }
 
 #[inline]

@@ -57,6 +57,19 @@ pub(super) fn push(
         push_sized(b's', bytes, out);
         return Ok(());
     }
+    push_no_text(value, spelling, out)
+}
+
+/// The rest of [`push`], apart, so that a text is all that is written out where it is called.
+#[inline(never)]
+fn push_no_text(value: &Bound<'_, PyAny>, spelling: Spelling, out: &mut Encoded) -> PyResult<()> {
+    if spelling == Spelling::AsGiven
+        && out.len() <= MOST_BYTES
+        && let Some(bits) = uuid::exact_bits(value)
+    {
+        push_uuid(bits, out);
+        return Ok(());
+    }
     push_at(value, spelling, out, 0)?;
     if out.len() > MOST_BYTES { Err(too_long()) } else { Ok(()) }
 }
@@ -121,8 +134,7 @@ fn push_at(
             crate::engine::ids::push_uuid(bits, &mut canonical);
             push_sized(b's', &canonical, out);
         } else {
-            out.push(b'u');
-            out.extend_from_slice(&bits.to_be_bytes());
+            push_uuid(bits, out);
         }
         return Ok(());
     }
@@ -193,6 +205,13 @@ fn push_rare(
          date, tuple of such) or give cached_authorization a key= function",
         text::type_name(value)
     )))
+}
+
+#[inline]
+fn push_uuid(bits: u128, out: &mut Encoded) {
+    let mut all = [b'u'; 1 + size_of::<u128>()];
+    all[1..].copy_from_slice(&bits.to_be_bytes());
+    out.extend_from_slice(&all);
 }
 
 #[inline]

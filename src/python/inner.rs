@@ -371,6 +371,31 @@ impl Inner {
         Ok(self.after_insert(py, inserted))
     }
 
+    /// Stores a value, and hands back the one that it replaces.
+    pub(super) fn replace(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        frozen: Frozen,
+        about: &About,
+    ) -> PyResult<(Outcome, Option<CachedValue>)> {
+        self.check_open()?;
+        // As in `store`.
+        self.loads.supersede(key);
+        if self.is_from_before(about) {
+            return Ok((Outcome::Stale, None));
+        }
+        let mut inserted = self.store.insert(about.entry(key, frozen));
+        // What was evicted leaves with its key, and what was refused is not stored.
+        let replaced = inserted.garbage.iter().position(|(key, _)| key.is_none());
+        let before = replaced
+            .filter(|_| inserted.outcome == Outcome::Stored)
+            .map(|at| inserted.garbage.swap_remove(at).1);
+        let outcome = self.after_insert(py, inserted);
+        self.loads.supersede(key);
+        Ok((outcome, before))
+    }
+
     /// As [`Self::store_frozen`] for a value that is kept past its end for so long.
     pub(super) fn store_lasting(
         &self,

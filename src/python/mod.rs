@@ -9,6 +9,8 @@
 //! * [`typed`] — keys by kind; [`digest`] — secrets as parts of keys; [`event`] — names for a log;
 //! * [`token_memory`], [`decision_memory`] — what is known of a request by its token, in one call;
 //!   [`hit_counts`] — the account of that;
+//! * [`api_key_memory`] — whose an API key is; [`kept_key`] — what is kept of one;
+//!   [`api_key_generation`] — all of them read anew;
 //! * [`function`] — lookups of decorated functions; [`vectorcall`] — how they are called;
 //! * [`prepared`] — an entry whose value is being loaded; [`loads`] — all of them;
 //! * [`spoken`] — what a caller wants invalidated; [`revoking`] — what is invalidated at the end of a `with` block;
@@ -20,6 +22,7 @@
 //! * [`gil_lock`], [`clock`], [`errors`].
 
 mod analytics;
+mod api_key_generation;
 mod api_key_memory;
 mod bus;
 mod cache;
@@ -38,6 +41,7 @@ mod hot;
 mod hot_docs;
 mod inner;
 mod int;
+mod kept_key;
 mod key;
 mod loads;
 mod log;
@@ -67,6 +71,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _engine {
     #[pymodule_export]
+    use super::api_key_generation::{ApiKeyGeneration, last_key_id};
+    #[pymodule_export]
     use super::api_key_memory::ApiKeyMemory;
     #[pymodule_export]
     use super::cache::CacheCore;
@@ -84,6 +90,8 @@ mod _engine {
     use super::function::{CachedCalls, CachedFunction, set_default_cache};
     #[pymodule_export]
     use super::hit_counts::HitCounts;
+    #[pymodule_export]
+    use super::kept_key::KeptKey;
     #[pymodule_export]
     use super::log::{LogBatch, PyInvalidationLog};
     #[pymodule_export]

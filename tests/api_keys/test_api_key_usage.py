@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,27 @@ async def test_the_end_waits_for_no_sink_that_is_away() -> None:
         await usage.start()
 
 
+async def test_many_events_of_another_thread_are_written_early() -> None:
+    sink = HeldSink()
+    async with BatchedUsage(sink, max_batch=2, interval_seconds=3600) as usage:
+        await asyncio.to_thread(lambda: [usage.record(event(number)) for number in range(2)])
+        await until(lambda: len(sink.batches) == 1)
+
+
+async def test_a_refusal_is_an_answer_and_what_follows_is_not_put_off() -> None:
+    sink = HeldSink()
+    usage = BatchedUsage(sink, interval_seconds=1)
+    sink.error = ConnectionError()
+    usage.record(event())
+    for _ in range(6):
+        await usage.flush()
+    assert usage._delay() > 1
+    sink.error = ValueError("too long")
+    await usage.flush()
+    assert usage._delay() <= 1
+    await usage.aclose()
+
+
 def test_an_event_costs_little() -> None:
     usage = BatchedUsage(HeldSink(), max_waiting=100_000)
     one = event()
@@ -191,6 +213,28 @@ def test_nonsense_is_refused(options: dict[str, Any]) -> None:
         BatchedUsage(HeldSink(), **options)
     with pytest.raises(TypeError):
         BatchedUsage(object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"])
+async def test_values_that_no_table_takes_keep_no_others_waiting(
+    place: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/usage.db"
+        if place == "postgresql":
+            url = stack.enter_context(PostgresServer()).url
+        sink = SqlUsage(url)
+        await sink.create_table()
+        usage = BatchedUsage(sink, max_batch=1, interval_seconds=3600)
+        usage.record(event(1, organization_id=None))
+        if place == "postgresql":
+            usage.record(event(2, status=70_000))
+            usage.record(event(3, organization_id="a\0b"))
+        usage.record(event(4))
+        assert await usage.flush() == 0
+        assert await sink.requests_of("o1", since=0, until=2e9) == 1
+        assert usage.statistics().dropped == (3 if place == "postgresql" else 1)
+        await usage.aclose()
 
 
 async def test_log_records_have_the_fields(caplog: pytest.LogCaptureFixture) -> None:

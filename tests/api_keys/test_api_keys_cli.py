@@ -92,6 +92,16 @@ def listed(run: Run) -> dict[str, dict[str, object]]:
     return {entry["id"]: entry for entry in map(json.loads, lines)}
 
 
+@ON_SQLITE
+@pytest.mark.parametrize("action", ["revoke", "rotate"])
+def test_a_key_in_the_place_of_its_id_is_not_repeated(inside: Run, action: str) -> None:
+    plain = made(inside)
+    done = inside(action, plain)
+    assert done.returncode == 2
+    assert plain not in done.stdout + done.stderr
+    assert "not the id" in done.stderr
+
+
 def test_from_nothing_to_a_revoked_key(run: Run, place: Place) -> None:
     done = run(
         *("create", "--organization", "acme", "--new-organization", "Acme", "--plan", "pro"),

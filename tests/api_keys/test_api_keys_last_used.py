@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from typing import Any
@@ -219,6 +220,27 @@ async def test_may_be_told_from_any_thread(now: Clock) -> None:
     assert writer.statistics().waiting == 0
     assert writer.statistics().failures == 0
     assert all(len(batch) <= 500 for batch in repository.batches)
+
+
+async def test_a_child_of_a_fork_writes_nothing_of_its_parent(
+    now: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository()
+    async with LastUsedWriter(repository, clock=now) as writer:
+        writer.note("a")
+        parents = writer._task
+        # As a child sees it: the same objects, under another number.
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: 1)
+            await writer.start()
+            writer.note("b")
+            assert await writer.flush() == 0
+        assert parents is not None
+        parents.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await parents
+    assert repository.batches == [{"b": NOON}]
+    assert writer.statistics().written == 1
 
 
 async def test_a_use_costs_hardly_anything() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from velro_cache.api_keys import PLAIN_SHA256, KeyFormat, KeyLimits, Peppers
 from velro_cache.api_keys.sql import CreatedKey, ImportedKey, SecretKey, SqlApiKeys, create_engine
+from velro_cache.api_keys.usage.sql import SqlUsage
 from velro_cache.exceptions import (
     ConfigError,
     KeyConflict,
@@ -338,10 +339,41 @@ class TestSecrecy:
         assert not [text for text in texts[:6] if made.key.digest.hex() in text]
         assert repr(made.key.digest) not in caplog.text
 
+    @pytest.mark.parametrize("pepper_id", [PLAIN_SHA256, "1"])
+    async def test_what_is_shown_of_an_imported_key_is_not_all_of_it(
+        self, keys: SqlApiKeys, pepper_id: str
+    ) -> None:
+        whole = KeyFormat().generate()
+        peppers = Peppers("1", {"1": PEPPERS.secrets()[0] or b""}, accept_plain_sha256=True)
+        # The checksum of a whole one anybody can compute.
+        for plain, shown in (("a key of another system", None), (whole, whole[:40])):
+            digest = peppers.digest_under(pepper_id, plain)
+            assert digest is not None
+            key = ImportedKey(
+                organization_id="acme", digest=digest, pepper_id=pepper_id, shown=shown or plain
+            )
+            with pytest.raises(ValueError, match="shown is the key"):
+                await keys.import_key(key)
+        digest = peppers.digest_under(pepper_id, whole)
+        assert digest is not None
+        taken = ImportedKey(
+            organization_id="acme", digest=digest, pepper_id=pepper_id, shown=whole[:12]
+        )
+        assert (await keys.import_key(taken)).shown == whole[:12]
+
     def test_an_address_is_not_told_with_its_password(self) -> None:
-        for address in ("postgresql//u:hunter2@h/d", "nothing hunter2", "mysql://u:hunter2@h/d"):
+        # In the last ones, what has to be escaped in a password was not.
+        unescaped = ("postgresql://u:p@ss:hunter2@h/d", "postgresql://u:p@ss:hunter2/x@h/d")
+        for address in (
+            *("postgresql//u:hunter2@h/d", "nothing hunter2", "mysql://u:hunter2@h/d"),
+            *unescaped,
+        ):
             with pytest.raises(ConfigError) as caught:
                 SqlApiKeys(address)
+            assert "hunter2" not in str(caught.value)
+        for address in unescaped:
+            with pytest.raises(ConfigError) as caught:
+                SqlUsage(address)
             assert "hunter2" not in str(caught.value)
 
 

@@ -372,6 +372,41 @@ class TestRowsOfOthers:
         with pytest.raises(Exception, match="constraint"):
             place.run(change)
 
+    @pytest.mark.parametrize(
+        "hostile", ["''", "replace(hex(zeroblob(129)), '00', 'xx')", "'a'||x'00'"]
+    )
+    @pytest.mark.parametrize("table", ["api_keys", "organizations"])
+    async def test_let_nobody_in_whom_nobody_could_revoke(
+        self, keys: SqlApiKeys, place: Place, hostile: str, table: str
+    ) -> None:
+        if place.dialect == "postgresql":
+            if "x'00'" in hostile:
+                pytest.skip("PostgreSQL has no such texts")
+            hostile = hostile.replace("replace(hex(zeroblob(129)), '00', 'xx')", "repeat('x', 258)")
+        bad = await keys.create_key("acme")
+        await keys.create_organization(organization_id="other")
+        good = await keys.create_key("other")
+        if table == "api_keys":
+            place.run(f"UPDATE api_keys SET id = {hostile} WHERE id = '{bad.key.id}'")
+        else:
+            place.run(f"INSERT INTO organizations (id) VALUES ({hostile})")
+            place.run(f"UPDATE api_keys SET organization_id = {hostile} WHERE id = '{bad.key.id}'")
+        with pytest.raises(AuthorizationUnavailable):
+            await keys.get(bad.key.digest)
+        assert await live_ids(keys) == {good.key.id}
+
+    @pytest.mark.parametrize("column", ["name", "shown", "pepper_id"])
+    async def test_bytes_in_the_place_of_a_text_are_no_key(
+        self, keys: SqlApiKeys, place: Place, column: str
+    ) -> None:
+        if place.dialect == "postgresql":
+            pytest.skip("PostgreSQL keeps no such row")
+        bad, good = [await keys.create_key("acme") for _ in range(2)]
+        place.run(f"UPDATE api_keys SET {column} = x'ff' WHERE id = '{bad.key.id}'")
+        with pytest.raises(AuthorizationUnavailable):
+            await keys.get(bad.key.digest)
+        assert await live_ids(keys) == {good.key.id}
+
     async def test_an_owner_has_limits_once(self, keys: SqlApiKeys, place: Place) -> None:
         insert_one = "INSERT INTO rate_limit_configs (id, organization_id) VALUES ('{}', 'acme')"
         place.run(insert_one.format("a"))

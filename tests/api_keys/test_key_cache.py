@@ -182,6 +182,62 @@ async def test_a_revocation_during_a_question_is_not_missed(kit: Kit, plain: str
     assert kit.cache.recall(plain) is None
 
 
+async def test_what_becomes_good_during_a_question_is_not_refused_from_memory(
+    kit: Kit, plain: str
+) -> None:
+    key = kit.keys.add(plain, is_active=False)
+    kit.keys.gate = asyncio.Event()
+    before = asyncio.create_task(kit.cache.verify(plain))
+    await asyncio.sleep(0.01)
+    # The old row was read; that answer is still on its way.
+    kit.keys.change(key, is_active=True)
+    kit.cache.invalidate(key_id="k1")
+    after = asyncio.create_task(kit.cache.verify(plain))
+    await asyncio.sleep(0.01)
+    kit.keys.gate.set()
+    assert (await after).id == "k1"
+    assert (await before).id == "k1"
+    assert (await kit.cache.verify(plain)).id == "k1"
+
+
+async def test_of_a_key_that_is_no_good_a_check_asks_twice_at_the_most(
+    kit: Kit, plain: str
+) -> None:
+    """However often others become good meanwhile."""
+    asked = kit.keys.get
+
+    async def get(digest: bytes) -> Any:
+        kit.cache.invalidate(key_id="k2")
+        return await asked(digest)
+
+    kit.keys.get = get  # type: ignore[method-assign]
+    with pytest.raises(KeyUnknown):
+        await kit.cache.verify(plain)
+    assert kit.keys.questions == 2
+    assert kit.cache.stats()["unknown_keys"] == 0
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_who_was_just_refused_is_not_let_in_by_what_was_read_before(
+    plain: str, is_old: bool
+) -> None:
+    """By another program, of which nobody tells, while all keys are being read."""
+    secrets = {"1": b"the old pepper, long enough", "2": b"the new pepper, long enough"}
+    kit = Kit(peppers=Peppers("2", secrets))
+    with kit.manager:
+        key = kit.keys.add(plain, peppers=Peppers("1" if is_old else "2", secrets))
+        stamp = kit.cache.snapshot()
+        kit.keys.change(key, revoked_at=kit.clock())
+        with pytest.raises(KeyRevoked):
+            await kit.cache.verify(plain)
+        assert not kit.cache.set(key, stamp=stamp)
+        with pytest.raises(KeyRevoked):
+            await kit.cache.verify(plain)
+        # What is read from now on is newer than the refusal.
+        kit.cache.invalidate(key_id="another")
+        assert kit.cache.set(key, stamp=kit.cache.snapshot())
+
+
 async def test_a_key_ends_when_it_expires(kit: Kit, plain: str) -> None:
     kit.keys.add(plain, expires_at=kit.clock() + 5)
     await kit.cache.verify(plain)

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from held_keys import FORMAT, HeldKeys, Kit
 
-from velro_cache.api_keys import RefreshManager
+from velro_cache.api_keys import ApiKey, RefreshManager
 from velro_cache.api_keys.host_snapshot import HostSnapshot
+from velro_cache.exceptions import KeyRevoked
 from velro_cache.fastapi import velro_lifespan
 
 LIMIT_SECONDS = 30
@@ -133,6 +134,78 @@ async def test_changes_are_read_by_themselves(kit: Kit) -> None:
     assert kit.cache.recall(plains[2]) is not None
 
 
+async def test_what_is_revoked_while_changes_are_read_stays_revoked(kit: Kit) -> None:
+    plain = many(kit, 1)[0]
+    manager = RefreshManager(kit.cache, now=kit.clock)
+    await manager.refresh_now()
+    row = _row(kit.keys, plain)
+
+    async def fetch_live(*, changed_since: float | None = None, page_size: int = 1000) -> Any:
+        read = [kit.keys.change(row, scopes=frozenset({"write"}))]
+        # After this was read, and before it arrives.
+        kit.cache.invalidate(key_id=row.id)
+        yield read
+
+    kit.keys.fetch_live = fetch_live  # type: ignore[method-assign]
+    assert (await manager.refresh_changed()).updated == 1
+    assert kit.cache.recall(plain) is None
+
+
+async def test_what_ended_is_invalidated_whoever_has_it_and_once(kit: Kit) -> None:
+    plain = many(kit, 1)[0]
+    manager = RefreshManager(kit.cache, now=kit.clock)
+    row = _row(kit.keys, plain)
+    # As another worker, or under another name, may have it.
+    kit.manager.set("elsewhere", "what it is", tags=[f"api_key:{row.id}"])
+
+    async def fetch_live(*, changed_since: float | None = None, page_size: int = 1000) -> Any:
+        yield [kit.keys.change(row, revoked_at=1.0)]
+
+    kit.keys.fetch_live = fetch_live  # type: ignore[method-assign]
+    assert (await manager.refresh_changed()).removed == 1
+    assert "elsewhere" not in kit.manager
+    assert (await manager.refresh_changed()).removed == 0
+
+
+async def test_a_key_that_was_refused_meanwhile_is_not_brought_back(kit: Kit) -> None:
+    plain = many(kit, 1)[0]
+    row = _row(kit.keys, plain)
+
+    async def fetch_live(*, changed_since: float | None = None, page_size: int = 1000) -> Any:
+        read = [row]
+        kit.keys.change(row, revoked_at=1.0)
+        with pytest.raises(KeyRevoked):
+            await kit.cache.verify(plain)
+        yield read
+
+    kit.keys.fetch_live = fetch_live  # type: ignore[method-assign]
+    await RefreshManager(kit.cache, now=kit.clock).refresh_now()
+    assert kit.cache.recall(plain) is None
+
+
+async def test_a_key_that_is_refused_while_a_refresh_puts_it_is_refused_on(kit: Kit) -> None:
+    plain = many(kit, 1)[0]
+    row = _row(kit.keys, plain)
+    refresh = RefreshManager(kit.cache, now=kit.clock)
+    kit.keys.gate = asyncio.Event()
+    kit.keys.change(row, revoked_at=1.0)
+    asking = asyncio.create_task(kit.cache.verify(plain))
+    await asyncio.sleep(0)
+    kit.keys.fetch_live = _only(row)  # type: ignore[method-assign]
+    await refresh.refresh_now()
+    kit.keys.gate.set()
+    with pytest.raises(KeyRevoked):
+        await asking
+    assert kit.cache.recall(plain) is None
+
+
+def _only(row: ApiKey) -> Any:
+    async def fetch_live(*, changed_since: float | None = None, page_size: int = 1000) -> Any:
+        yield [row]
+
+    return fetch_live
+
+
 def _changed(kit: Kit, plains: list[str]) -> Any:
     async def fetch_live(*, changed_since: float | None = None, page_size: int = 1000) -> Any:
         assert changed_since == kit.clock() - 60
@@ -227,6 +300,29 @@ class TestOneReaderPerHost:
                     found = [other.cache.recall(plain) is not None for plain in plains]
                     assert found == [True, False, True]
 
+    async def test_an_old_file_is_not_taken_over(self, tmp_path: Path) -> None:
+        reader, other = Kit(tmp_path), Kit(tmp_path)
+        with reader.manager, other.manager:
+            plain = many(reader, 1)[0]
+            async with RefreshManager(reader.cache, now=reader.clock):
+                other.clock.seconds += 1.6 * 900
+                async with RefreshManager(other.cache, now=other.clock) as taking:
+                    assert taking.stats()["refreshes"] == 0
+                    assert other.cache.recall(plain) is None
+
+    async def test_what_is_taken_over_answers_as_long_as_where_it_was_read(
+        self, tmp_path: Path
+    ) -> None:
+        reader, other = Kit(tmp_path), Kit(tmp_path)
+        with reader.manager, other.manager:
+            plain = many(reader, 1)[0]
+            async with RefreshManager(reader.cache, now=reader.clock):
+                other.clock.seconds += 900
+                async with RefreshManager(other.cache, now=other.clock):
+                    assert other.cache.recall(plain) is not None
+                    other.clock.seconds += 901
+                    assert other.cache.recall(plain) is None
+
     async def test_the_file_is_its_owners_alone_and_holds_no_key(self, tmp_path: Path) -> None:
         kit = Kit(tmp_path)
         with kit.manager:
@@ -236,8 +332,8 @@ class TestOneReaderPerHost:
                 assert files
                 for path in files:
                     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-                    text = path.read_text()
-                    assert not any(plain[12:] in text for plain in plains)
+                    written = path.read_bytes()
+                    assert not any(plain[12:].encode() in written for plain in plains)
                 assert not [path for path in files if path.suffix.endswith(("-new", "-rows"))]
 
     @pytest.mark.parametrize(
@@ -247,9 +343,9 @@ class TestOneReaderPerHost:
             lambda path: path.write_bytes(b"\xff" * 100),
             lambda path: path.write_bytes(path.read_bytes()[:-40]),
             lambda path: path.chmod(0o644),
-            lambda path: _rewrite(path, version=2),
+            lambda path: _rewrite(path, version=1),
             lambda path: _rewrite(path, table=[0, 0]),
-            lambda path: _rewrite(path, count=10_000),
+            lambda path: _rewrite(path, bytes=10_000),
         ],
     )
     async def test_a_file_that_is_not_what_it_should_be_lets_nobody_in(
@@ -293,7 +389,8 @@ def _files(directory: Path) -> list[Path]:
 
 def _rewrite(path: Path, **fields: Any) -> None:
     head, _, rows = path.read_bytes().partition(b"\n")
-    path.write_bytes(json.dumps(json.loads(head) | fields).encode() + b"\n" + rows)
+    head = json.dumps(json.loads(head) | fields).encode().ljust(len(head))
+    path.write_bytes(head + b"\n" + rows)
 
 
 def _row(keys: HeldKeys, plain: str) -> Any:

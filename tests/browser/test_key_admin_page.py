@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,163 @@ def test_a_rotated_key_and_the_one_in_its_place(page: Any, serve: Any, app: Any)
     assert tried(address, old) == (401, '{"detail":"KeyExpired"}')
 
 
+def key_row(page: Any, name: str) -> Any:
+    return page.locator("#keys tbody tr", has_text=name)
+
+
+def known(address: str, name: str) -> dict[str, Any]:
+    """What the service says of a key."""
+    answer = httpx.get(f"{address}{KEYS}/keys", params={"organization_id": "acme"})
+    (found,) = [key for key in answer.json()["keys"] if key["name"] == name]
+    return dict(found)
+
+
+def test_the_end_of_a_key_is_set(open_page: Any, serve: Any, app: Any) -> None:
+    address = serve(app())
+    # A zone with an offset: what is typed is by the clock of whoever looks.
+    page = open_page(timezone_id="Asia/Kolkata", locale="en-GB")
+    look(page, address)
+    choose(page, "Acme Photos")
+    page.get_by_role("button", name="Expire website").click()
+    dialog = page.get_by_role("dialog", name="When does website end?")
+    dialog.get_by_text("by the clock of Asia/").wait_for()
+    assert dialog.get_by_label("Ends, by the clock").input_value() == ""
+    dialog.get_by_label("Ends, by the clock").fill("2040-01-02T03:04")
+    dialog.get_by_label("Why it ends then").fill("the contract ends")
+    dialog.get_by_role("button", name="Set the end").click()
+    page.get_by_text("website ends 2 Jan 2040, 03:04.").wait_for()
+    at = datetime(2040, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert known(address, "website")["expires_at"] == at.timestamp()
+    assert "2 Jan 2040" in key_row(page, "website").inner_text()
+    change = page.locator("#changes tbody tr", has_text="end of a key changed")
+    assert "the contract ends" in change.inner_text()
+    # Where it was, to be changed by a little.
+    page.get_by_role("button", name="Expire website").click()
+    assert dialog.get_by_label("Ends, by the clock").input_value() == "2040-01-02T03:04"
+
+
+def test_an_end_that_is_none_changes_nothing(page: Any, serve: Any, app: Any) -> None:
+    address = serve(app())
+    look(page, address)
+    choose(page, "Acme Photos")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("button", name="Expire website").click()
+    dialog, field = page.locator("#ending"), page.get_by_label("Ends, by the clock")
+    for typed, complaint in (
+        ("", "Say on which day it ends, and at what time."),
+        ("2001-02-03T04:05", "That is past. To end the key now, revoke it."),
+        ("12040-01-02T03:04", "The year has four digits."),
+    ):
+        field.fill(typed)
+        dialog.get_by_role("button", name="Set the end").click()
+        dialog.get_by_role("alert").get_by_text(complaint).wait_for()
+        assert field.get_attribute("aria-invalid") == "true"
+        assert field.get_attribute("aria-describedby") == "end-wrong"
+        assert page.evaluate("document.activeElement.id") == "end-at"
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert asked == []
+    assert known(address, "website")["expires_at"] is None
+    # Nothing of it is left when it is asked for again, nor of what was typed.
+    page.get_by_role("button", name="Expire website").click()
+    assert not dialog.get_by_role("alert").is_visible()
+    assert field.get_attribute("aria-invalid") is None
+    assert field.input_value() == ""
+    field.fill("2040-01-02T03:04")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert known(address, "website")["expires_at"] is None
+    assert asked == []
+
+
+def test_a_key_that_has_ended_meanwhile_is_told(
+    page: Any, serve: Any, app: Any, noticed: Any
+) -> None:
+    noticed.expected.append("409")
+    address = serve(app())
+    look(page, address)
+    choose(page, "Acme Photos")
+    body = {"key_id": known(address, "website")["id"]}
+    assert httpx.post(f"{address}{KEYS}/keys/revoke", json=body).status_code == 200
+    page.get_by_role("button", name="Expire website").click()
+    page.get_by_label("Ends, by the clock").fill("2040-01-02T03:04")
+    page.get_by_role("button", name="Set the end").click()
+    page.locator("#said[data-level=critical]", has_text="has ended already").wait_for()
+    page.get_by_role("button", name="Reload").click()
+    key_row(page, "website").get_by_text("revoked").wait_for()
+    # Nothing can be done with it any more.
+    assert key_row(page, "website").get_by_role("button").count() == 0
+
+
+def test_a_single_key_is_limited(page: Any, serve: Any, app: Any) -> None:
+    address = serve(app())
+    look(page, address)
+    choose(page, "Acme Photos")
+    page.get_by_role("button", name="Limit website").click()
+    dialog = page.get_by_role("dialog", name="Limits of website")
+    assert not dialog.get_by_label("Per minute").is_visible()
+    dialog.get_by_label("Limit the requests of this key").check()
+    dialog.get_by_label("Per minute").fill("30")
+    dialog.get_by_label("Burst").fill("5")
+    dialog.get_by_label("Why it has these limits").fill("too many pictures")
+    dialog.get_by_role("button", name="Set the limits").click()
+    page.get_by_text("website has 30 a minute. The next request sees it.").wait_for()
+    limits = {"requests_per_minute": 30, "requests_per_day": None, "burst_size": 5}
+    assert known(address, "website")["limits"] == limits
+    assert known(address, "mobile app")["limits"] is None
+    assert "30 a minute" in key_row(page, "website").inner_text()
+    change = page.locator("#changes tbody tr", has_text="limits of a key changed")
+    assert "too many pictures" in change.inner_text()
+    # What is there is shown, and can be taken away; that of another key is not.
+    page.get_by_role("button", name="Limit mobile app").click()
+    other = page.get_by_role("dialog", name="Limits of mobile app")
+    assert not other.get_by_label("Limit the requests of this key").is_checked()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Limit website").click()
+    assert dialog.get_by_label("Per minute").input_value() == "30"
+    assert dialog.get_by_label("Burst").input_value() == "5"
+    dialog.get_by_label("Limit the requests of this key").uncheck()
+    dialog.get_by_role("button", name="Set the limits").click()
+    page.get_by_text("website has no limits of its own.").wait_for()
+    assert known(address, "website")["limits"] is None
+
+
+def test_limits_that_are_none_change_nothing(page: Any, serve: Any, app: Any) -> None:
+    address = serve(app())
+    look(page, address)
+    choose(page, "Acme Photos")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("button", name="Limit website").click()
+    dialog = page.locator("#limiting")
+    dialog.get_by_label("Limit the requests of this key").check()
+    minute, day, burst = (
+        dialog.get_by_label(label) for label in ("Per minute", "Per day", "Burst")
+    )
+
+    def refused(field: Any, complaint: str) -> None:
+        dialog.get_by_role("button", name="Set the limits").click()
+        dialog.get_by_role("alert").get_by_text(complaint).wait_for()
+        assert field.get_attribute("aria-invalid") == "true"
+        assert dialog.locator("[aria-invalid]").count() == 1
+        assert field.evaluate("field => field === document.activeElement")
+
+    refused(minute, "Say how many per minute, or per day.")
+    for typed in ("0", "-5", "1.5", "99999999999"):
+        minute.fill(typed)
+        refused(minute, "Per minute: a whole number from 1 to 2,147,483,647, or nothing.")
+    # What is no number at all is not taken for nothing.
+    minute.fill("60")
+    day.press_sequentially("1e")
+    refused(day, "Per day: a whole number")
+    day.fill("")
+    burst.fill("-1")
+    refused(burst, "Burst: a whole number from 0")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert known(address, "website")["limits"] is None
+    assert asked == []
+
+
 def test_an_organization_is_made_limited_and_switched(page: Any, serve: Any, app: Any) -> None:
     address = serve(app())
     look(page, address)
@@ -143,7 +301,7 @@ def test_an_organization_is_made_limited_and_switched(page: Any, serve: Any, app
     plain = create(page, "gate")
     page.get_by_label("Plan of the organization").fill("team")
     page.get_by_label("Limit the requests of all its keys").check()
-    page.get_by_label("Per minute").fill("120")
+    page.locator("#settings").get_by_label("Per minute").fill("120")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Saved.").wait_for()
     row = page.locator("#organizations tbody tr", has_text="Zoo")
@@ -260,6 +418,13 @@ def test_on_a_phone_nothing_is_cut_off_and_all_can_be_read(
     choose(page, "Acme Photos")
     create(page, "on the way")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    # A dialog is no wider than the screen.
+    page.get_by_role("button", name="Limit on the way").click()
+    page.get_by_label("Limit the requests of this key").check()
+    box = page.locator("#limiting").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
+    page.keyboard.press("Escape")
     # Every field has a label, every button a name.
     unnamed = page.evaluate(
         "[...document.querySelectorAll('input, select, textarea')].filter((field) =>"
@@ -296,6 +461,23 @@ def test_by_keyboard_alone(page: Any, serve: Any, app: Any) -> None:
     tab_to("Acme Photos")
     page.keyboard.press("Enter")
     page.locator("#keys tbody tr", has_text="website").wait_for()
+    tab_to("Limit website")
+    page.keyboard.press("Enter")
+    assert focused() == "key-has-limits"
+    page.keyboard.press("Space")
+    tab_to("key-per-day")
+    page.keyboard.type("500")
+    page.keyboard.press("Enter")
+    page.get_by_text("website has 500 a day.").wait_for()
+    # One goes on where one was.
+    assert focused() == "Limit website"
+    tab_to("Expire website")
+    page.keyboard.press("Enter")
+    assert focused() == "end-at"
+    page.keyboard.press("Enter")
+    page.get_by_text("Say on which day it ends").wait_for()
+    page.keyboard.press("Escape")
+    assert focused() == "Expire website"
     tab_to("Revoke website")
     page.keyboard.press("Enter")
     page.keyboard.type("by keyboard")

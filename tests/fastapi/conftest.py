@@ -11,6 +11,8 @@ import httpx
 import pytest
 from serving import GrantTable, Serve, serving
 
+from velro_cache.fastapi import middleware
+from velro_cache.fastapi.api_keys import gate
 from velro_cache.registry import stop_cache_manager
 
 
@@ -40,3 +42,10 @@ def fresh_process_manager() -> Generator[None]:
     asyncio.run(stop_cache_manager())
     yield
     asyncio.run(stop_cache_manager())
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> None:
+    """What a test logs is not left out because the one before has logged it."""
+    gate.FAILURES._kinds.clear()
+    middleware._FAILURES._kinds.clear()

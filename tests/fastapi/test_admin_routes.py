@@ -20,6 +20,8 @@ from velro_cache.config import OptimizedCacheConfig
 from velro_cache.fastapi import velro_lifespan
 from velro_cache.fastapi.admin.wide import is_wide
 from velro_cache.manager import OptimizedCacheManager
+from velro_cache.prometheus import CacheCollector, RateLimitCollector
+from velro_cache.rate_limit import RateLimit, RateLimiter
 
 SECRET = "s3cret-" * 6
 # Warming changes something, too, and invalidates nothing.
@@ -313,6 +315,39 @@ def test_openmetrics_where_it_is_asked_for(admin: Admin) -> None:
     answer = admin.client.get(PREFIX + "/metrics", headers=accept)
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert {family.name for family in parse_openmetrics(answer.text)} > {"velro_cache_hits"}
+
+
+def test_the_metrics_of_limits_stand_beside_those_of_the_cache(
+    cache: OptimizedCacheManager,
+) -> None:
+    limiter = RateLimiter(name="of-the-app")
+    app = operated(cache, collectors=[RateLimitCollector(limiter)])
+    client = client_of(app, OPERATOR)
+    limiter.check("org", RateLimit())
+    for _ in range(2):
+        answer = client.get(PREFIX + "/metrics")
+        found = {
+            (sample.name, sample.labels.get("limiter"), sample.labels.get("outcome")): sample.value
+            for family in parse(answer.text)
+            for sample in family.samples
+        }
+        assert found["velro_cache_rate_limit_decisions_total", "of-the-app", "allowed"] == 1
+        assert ("velro_cache_entries", None, None) in found
+
+
+def test_collectors_nobody_could_show_are_refused_when_the_router_is_made(
+    cache: OptimizedCacheManager,
+) -> None:
+    collector = RateLimitCollector(RateLimiter())
+    wrong: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (ValueError, "Duplicated", {"collectors": [collector, collector]}),
+        (ValueError, "Duplicated", {"collectors": [CacheCollector(cache)]}),
+        (ValueError, "left out", {"collectors": [collector], "metrics": False}),
+        (TypeError, "no collector", {"collectors": [RateLimiter()]}),
+    ]
+    for error, says, options in wrong:
+        with pytest.raises(error, match=says):
+            operated(cache, **options)
 
 
 def test_the_cache_is_that_of_the_application(clock: ManualClock) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
 from fastapi.testclient import TestClient
 from keyed import FORMAT, Kit, client_of
 from starlette.websockets import WebSocketDisconnect
 
-from velro_cache.fastapi.api_keys import API_KEY_RESPONSES, ApiKeyAuth
+from velro_cache.api_keys import KeyLimits
+from velro_cache.fastapi.api_keys import API_KEY_RESPONSES, ApiKeyAuth, ApiKeyMiddleware
 from velro_cache.fastapi.guarded_route import GuardedRoute
+from velro_cache.rate_limit import RateLimiter
 
 
 @pytest.fixture
@@ -71,6 +73,79 @@ async def test_every_status(kit: Kit, plain: str, route_class: Any) -> None:
         kit.keys.error = ConnectionError("away")
         other = {"X-API-Key": FORMAT.generate()}
         assert (await client.get("/whose", headers=other)).status_code == 503
+
+
+@pytest.mark.parametrize("route_class", [None, GuardedRoute])
+async def test_scopes_of_security_are_needed_too(kit: Kit, plain: str, route_class: Any) -> None:
+    kit.keys.add(plain, scopes={"read"})
+    may_write = FORMAT.generate()
+    kit.keys.add(may_write, number=2, scopes={"read", "write"})
+    auth = ApiKeyAuth(kit.cache, ["read"])
+    app = FastAPI()
+    router = APIRouter(**({} if route_class is None else {"route_class": route_class}))
+
+    async def writer(key: Any = Depends(auth)) -> str:  # noqa: B008
+        return str(key.id)
+
+    @router.get("/at-once")
+    async def at_once(key: Any = Security(auth, scopes=["write"])) -> str:  # noqa: B008
+        return str(key.id)
+
+    @router.get("/below")
+    async def below(name: str = Security(writer, scopes=["write"])) -> str:
+        return name
+
+    @router.get("/unquotable")
+    async def unquotable(key: Any = Security(auth, scopes=['"'])) -> str:  # noqa: B008
+        return str(key.id)
+
+    app.include_router(router)
+    async with client_of(app) as client:
+        for path in ("/at-once", "/below"):
+            refused = await client.get(path, headers={"X-API-Key": plain})
+            assert refused.status_code == 403
+            assert 'scope="read write"' in refused.headers["www-authenticate"]
+            answer = await client.get(path, headers={"X-API-Key": may_write})
+            assert answer.json() == "k2"
+        refused = await client.get("/unquotable", headers={"X-API-Key": may_write})
+        assert refused.status_code == 403
+        assert "scope=" not in refused.headers["www-authenticate"].partition("error=")[2]
+
+
+async def test_a_request_is_charged_once_however_often_it_is_asked(kit: Kit, plain: str) -> None:
+    limits = KeyLimits(requests_per_minute=1, burst_size=4, requests_per_day=None)
+    kit.keys.add(plain, scopes={"read", "write"}, key_limits=limits)
+    auth = ApiKeyAuth(kit.cache, limiter=RateLimiter())
+    app = FastAPI(dependencies=[Depends(auth)])
+
+    @app.get("/items", dependencies=[Security(auth, scopes=["read"])])
+    async def items(_key: Any = Security(auth, scopes=["write"])) -> str:  # noqa: B008
+        return "items"
+
+    async with client_of(app) as client:
+        left = []
+        for _ in range(6):
+            answer = await client.get("/items", headers={"X-API-Key": plain})
+            left.append((answer.status_code, answer.headers.get_list("ratelimit")))
+    assert left == [(200, [f'"minute";r={n};t=60']) for n in (4, 3, 2, 1, 0)] + [
+        (429, ['"minute";r=0;t=60'])
+    ]
+
+
+async def test_behind_the_middleware_its_limits_are_told_still(kit: Kit, plain: str) -> None:
+    limits = KeyLimits(requests_per_minute=1, burst_size=4, requests_per_day=None)
+    kit.keys.add(plain, key_limits=limits)
+    app = FastAPI()
+
+    @app.get("/left", dependencies=[Depends(ApiKeyAuth(kit.cache))])
+    async def left(request: Request) -> int:
+        return int(request.state.rate_limit.remaining)
+
+    guarded_app = ApiKeyMiddleware(app, keys=kit.cache, limiter=RateLimiter())
+    async with client_of(guarded_app) as client:
+        answer = await client.get("/left", headers={"X-API-Key": plain})
+        assert (answer.status_code, answer.text) == (200, "4")
+        assert len(answer.headers.get_list("ratelimit")) == 1
 
 
 def test_the_document_tells_both_ways_to_send_a_key(kit: Kit) -> None:

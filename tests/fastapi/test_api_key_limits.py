@@ -17,7 +17,7 @@ from velro_cache.api_keys import ApiKey, KeyLimits
 from velro_cache.exceptions import ConfigError
 from velro_cache.fastapi.api_keys import ApiKeyAuth
 from velro_cache.fastapi.guarded_route import GuardedRoute
-from velro_cache.rate_limit import RateLimiter
+from velro_cache.rate_limit import OnErrorByBucket, RateLimiter
 
 
 @pytest.fixture
@@ -77,6 +77,16 @@ async def test_without_limits_there_are_no_headers(kit: Kit, limiter: RateLimite
             answer = await client.get("/whose", headers={"x-api-key": plain})
             assert answer.status_code == 200
             assert "ratelimit" not in answer.headers
+
+
+async def test_a_limit_beyond_what_can_be_counted_stops_nobody(
+    kit: Kit, limiter: RateLimiter
+) -> None:
+    """As the database and the admin routes take it."""
+    most = 2**31 - 1
+    plain, _ = add(kit, key_limits=limits(most, most, 2**62))
+    async with client_of(behind_keys(kit, limiter=limiter)) as client:
+        assert await statuses(client, plain, 3) == [200] * 3
 
 
 async def test_keys_of_an_organization_share_its_limits(kit: Kit, limiter: RateLimiter) -> None:
@@ -150,8 +160,13 @@ async def test_a_limiter_that_fails_lets_nobody_in(kit: Kit) -> None:
 
             return Answer()
 
+    class SaysNothing:
+        def check_all(self, _pairs: Any) -> Any:
+            return None
+
     plain, _ = add(kit, organization_limits=limits())
-    for limiter, status in ((Fails(), 503), (SaysSomethingElse(), 429)):
+    cases = ((Fails(), 503), (SaysSomethingElse(), 429), (SaysNothing(), 503))
+    for limiter, status in cases:
         async with client_of(behind_keys(kit, limiter=limiter)) as client:
             assert await statuses(client, plain, 1) == [status]
 
@@ -190,3 +205,102 @@ async def test_processes_share_limits_in_redis(kit: Kit, mode: Any) -> None:
         assert found[-1] == 429
         for limiter in made:
             await limiter.aclose()
+
+
+@pytest.mark.parametrize(
+    ("organization", "key", "count"),
+    [
+        (None, None, 2),
+        ("allow", None, 2),
+        (None, "allow", 5),
+        ("allow", "allow", 9),
+        ("deny", "allow", 0),
+        ("allow", "deny", 0),
+        (OnErrorByBucket(minute="local", day="deny"), "allow", 5),
+        ("allow", OnErrorByBucket(minute="allow", day="local"), 3),
+    ],
+)
+async def test_without_redis_limits_of_organizations_and_of_keys_have_their_own_way(
+    kit: Kit, organization: Any, key: Any, count: int
+) -> None:
+    plain, _ = add(
+        kit, organization_limits=limits(1, burst=4), key_limits=limits(1, burst=1, per_day=3)
+    )
+    with RedisServer() as server:
+        async with RateLimiter(redis_url=server.url, mode="shared") as limiter:
+            server.kill()
+            options = {"organization_on_error": organization, "key_on_error": key}
+            app = behind_keys(kit, limiter=limiter, **options)
+            async with client_of(app) as client:
+                found = await statuses(client, plain, 9)
+                assert found == [200] * count + [429] * (9 - count)
+                if count == 0:
+                    answer = await client.get("/whose", headers={"x-api-key": plain})
+                    assert answer.headers["retry-after"] == "1"
+                    assert "ratelimit" not in answer.headers
+
+
+async def test_the_dependency_has_them_too(kit: Kit) -> None:
+    plain, _ = add(kit, organization_limits=limits(1, burst=4), key_limits=limits(1, burst=1))
+    with RedisServer() as server:
+        async with RateLimiter(redis_url=server.url, mode="shared") as limiter:
+            server.kill()
+            auth = ApiKeyAuth(kit.cache, limiter=limiter, key_on_error="allow")
+            app = FastAPI()
+
+            @app.get("/whose", dependencies=[Depends(auth)])
+            async def whose() -> str:
+                return ""
+
+            async with client_of(app) as client:
+                assert await statuses(client, plain, 6) == [200] * 5 + [429]
+
+
+async def test_what_holds_without_redis_matters_nothing_where_there_is_none(
+    kit: Kit, limiter: RateLimiter
+) -> None:
+    plain, _ = add(kit, organization_limits=limits(60, burst=1))
+    app = behind_keys(kit, limiter=limiter, organization_on_error="deny", key_on_error="deny")
+    async with client_of(app) as client:
+        assert await statuses(client, plain, 3) == [200, 200, 429]
+
+
+def test_what_nobody_could_do_without_redis_is_refused_at_once(
+    kit: Kit, limiter: RateLimiter
+) -> None:
+    for option in ("organization_on_error", "key_on_error"):
+        with pytest.raises(ConfigError, match=option):
+            behind_keys(kit, limiter=limiter, **{option: "open"})
+
+
+async def test_refusals_are_counted_by_the_limit_they_are_for(
+    kit: Kit, limiter: RateLimiter
+) -> None:
+    cases: list[tuple[str, KeyLimits | None, KeyLimits | None]] = [
+        ("organization_minute", limits(60, burst=0), limits(61, burst=5)),
+        ("organization_day", limits(60, burst=5, per_day=1), None),
+        ("key_minute", limits(60, burst=5), limits(61, burst=0)),
+        ("key_day", None, limits(None, per_day=1)),
+        ("either_minute", limits(60, burst=0), limits(60, burst=5)),
+        ("either_day", limits(None, per_day=1), limits(None, burst=1, per_day=1)),
+        # The same number, of the minute and of the day.
+        ("key_day", limits(1, burst=5), limits(None, per_day=1)),
+        ("organization_minute", limits(2, burst=0), limits(60, burst=5, per_day=2)),
+    ]
+    for number, (limit, of_all, own) in enumerate(cases):
+        plain, _ = add(
+            kit,
+            number,
+            organization_id=f"o{number}",
+            organization_limits=of_all,
+            key_limits=own,
+        )
+        before = limiter.stats().refused_by
+        async with client_of(behind_keys(kit, limiter=limiter)) as client:
+            assert await statuses(client, plain, 3) == [200, 429, 429]
+        after = limiter.stats().refused_by
+        assert {name: after[name] - before[name] for name in after} == {
+            name: 2 if name == limit else 0 for name in after
+        }
+    with pytest.raises(ConfigError, match="limit must be one of"):
+        limiter.note_refusal("o1")

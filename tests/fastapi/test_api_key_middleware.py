@@ -16,7 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from velro_cache.api_keys import KeyLimits
-from velro_cache.fastapi.api_keys import ApiKeyMiddleware
+from velro_cache.fastapi.api_keys import ApiKeyMiddleware, gate
+from velro_cache.sparing_log import SparingLog
 
 
 @pytest.fixture
@@ -105,6 +106,35 @@ class TestWhoIsLetIn:
             for path in ("/health/", "/healthy", "/static", "//health", "/whose"):
                 assert (await client.get(path)).status_code == 401
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/static/../whose", "/static/a/../../whose", "/static/..", "/static/./../whose"),
+            *("/static/..;/whose", "/static/..;a=b/whose", "/static/..\\whose"),
+            *("/static/%2e%2e/whose", "/static/..%2fwhose", "/static/%252E%252e/whose"),
+        ],
+    )
+    async def test_no_step_leads_from_what_is_public_to_what_is_not(
+        self, kit: Kit, path: str
+    ) -> None:
+        """A proxy or files behind this may take the step."""
+
+        async def unreachable(*_: Any) -> None:
+            raise AssertionError("it was reached")
+
+        app = ApiKeyMiddleware(unreachable, keys=kit.cache, public_prefixes=["/static/"])
+        assert (await answer_of(app, scope_of(path=path)))[0] == 401
+        mounted = scope_of(path="/api" + path, root_path="/api")
+        assert (await answer_of(app, mounted))[0] == 401
+
+    @pytest.mark.parametrize("path", ["/static/a..b/.c/..d/e.", "/static/...", "/static/100%"])
+    async def test_dots_in_names_are_no_steps(self, kit: Kit, path: str) -> None:
+        async def reached(_scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+
+        app = ApiKeyMiddleware(reached, keys=kit.cache, public_prefixes=["/static/"])
+        assert (await answer_of(app, scope_of(path=path)))[0] == 204
+
     async def test_a_request_that_is_refused_does_not_reach_the_application(self, kit: Kit) -> None:
         async def unreachable(*_: Any) -> None:
             raise AssertionError("it was reached")
@@ -112,7 +142,7 @@ class TestWhoIsLetIn:
         app = ApiKeyMiddleware(unreachable, keys=kit.cache)
         assert (await answer_of(app, scope_of()))[0] == 401
 
-    async def test_what_is_neither_request_nor_websocket_goes_through(self, kit: Kit) -> None:
+    async def test_a_lifespan_goes_through_and_what_nobody_knows_does_not(self, kit: Kit) -> None:
         seen = []
 
         async def inner(scope: Any, _receive: Any, _send: Any) -> None:
@@ -120,6 +150,8 @@ class TestWhoIsLetIn:
 
         app = ApiKeyMiddleware(inner, keys=kit.cache)
         await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            await app(scope_of(type="webtransport"), None, None)  # type: ignore[arg-type]
         assert seen == ["lifespan"]
 
 
@@ -210,6 +242,31 @@ class TestWhoIsNot:
             assert "internal" not in answer.text
             assert (await client.get("/whose", headers={"x-api-key": plain})).status_code == 200
         assert other not in caplog.text
+
+    async def test_an_outage_is_a_line_in_ten_seconds_and_names_no_key(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kit = Kit(misses_per_second=1e6, miss_burst=1_000_000)
+        failures = SparingLog(logging.getLogger("velro_cache.api_keys"), clock=kit.clock)
+        monkeypatch.setattr(gate, "FAILURES", failures)
+        kit.keys.error = ConnectionError("db.internal")
+        others = [FORMAT.generate() for _ in range(20)]
+        # Two of them, as several routes have each their own: they share their lines.
+        apps = [behind_keys(kit), behind_keys(kit)]
+        with kit.manager:
+            for _ in range(21):
+                for number, other in enumerate(others):
+                    header = (b"x-api-key", other.encode())
+                    status, _, _ = await answer_of(apps[number % 2], scope_of(header))
+                    assert status == 503
+                kit.clock.seconds += 1
+        line = "API keys cannot be checked: AuthorizationUnavailable"
+        assert [record.getMessage() for record in caplog.records] == [
+            line,
+            f"{line}; 199 more since the last such line",
+            f"{line}; 199 more since the last such line",
+        ]
+        assert not any(other[8:] in caplog.text for other in others)
 
     async def test_too_many_keys_nobody_knows_503_with_a_time(self) -> None:
         kit = Kit(misses_per_second=1.0, miss_burst=1)

@@ -72,3 +72,17 @@ async def test_a_source_that_is_believed_has_a_budget_of_its_own(
             answer = await answer_of(app, scope_of((b"x-forwarded-for", client), made_up))
             statuses.append(answer[0])
     assert statuses == [403, second]
+
+
+async def test_made_up_keys_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody can make them, as fast as he likes."""
+    kit = Kit(misses_per_second=5.0, miss_burst=10)
+    with kit.manager:
+        app = behind_keys(kit)
+        statuses = []
+        for _ in range(30):
+            scope = scope_of((b"x-api-key", FORMAT.generate().encode()))
+            statuses.append((await answer_of(app, scope))[0])
+        assert {403, 503} == set(statuses)
+        assert kit.cache.stats()["misses_refused"] > 20
+    assert caplog.text == ""

@@ -178,7 +178,9 @@ def test_every_file_is_used() -> None:
 
 
 def test_versions_follow_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in {"page.html": "{{assets}}", "changing.html": "", "main.js": "1"}.items():
+    fragments = ("changing.html", "head.html", "signing_in.html")
+    texts = {"page.html": "{{assets}}", "main.js": "1"} | dict.fromkeys(fragments, "")
+    for name, text in texts.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(files, "ASSETS", tmp_path)
     one = files.read_files(read_only=True)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api_keys.sql_databases import NOON
+from velro_cache.api_keys import KeyFormat
 
 schemathesis = pytest.importorskip("schemathesis")
 
@@ -106,6 +107,29 @@ async def test_what_was_not_understood_is_not_repeated(kit: Administered) -> Non
         # Whoever puts a key where its id belongs.
         answer = await client.post("/keys/revoke", json={"key_id": "nobody\x1b[2J"})
         assert (answer.status_code, "\x1b" in answer.text) == (404, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        *(("/keys/revoke", "key_id"), ("/keys/revoke", "reason"), ("/keys/rotate", "key_id")),
+        *(("/keys", "organization_id"), ("/keys", "name"), ("/organizations", "name")),
+    ],
+)
+async def test_a_key_in_a_body_is_written_nowhere(
+    kit: Administered, caplog: pytest.LogCaptureFixture, path: str, field: str
+) -> None:
+    plain = KeyFormat("ours", "live").generate()
+    text = f"was in a log: {plain}." if field == "reason" else plain
+    async with kit.client() as client:
+        answer = await client.post(path, json=BODIES[path] | {field: text})
+        assert answer.status_code == 422
+        assert "API key" in answer.json()["detail"]
+        assert plain not in answer.text + caplog.text
+        assert (await client.get("/changes")).json()["changes"] == []
+        # What only looks like one is no key.
+        other = BODIES[path] | {field: plain[:-1] + ("a" if plain[-1] != "a" else "b")}
+        assert (await client.post(path, json=other)).status_code != 422
 
 
 @pytest.mark.parametrize(

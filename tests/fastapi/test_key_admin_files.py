@@ -70,7 +70,10 @@ def test_no_route_of_the_router_is_without_a_guard(kit: Administered) -> None:
 @pytest.mark.parametrize(
     ("options", "gone"),
     [
-        ({"read_only": True}, ["new-key", "new-organization", "settings", "asking", "refresh"]),
+        (
+            {"read_only": True},
+            ["new-key", "new-organization", "settings", "asking", "ending", "limiting", "refresh"],
+        ),
         ({"has_usage": False}, ["chart-usage"]),
         ({"has_refresh": False}, ["refresh"]),
     ],

@@ -22,6 +22,7 @@ from velro_cache.fastapi import (
     create_admin_router,
     velro_lifespan,
 )
+from velro_cache.rate_limit import OnErrorByBucket, RateLimit, RateLimiter, Rule
 
 OptimizedCacheConfig(64)  # E: call-arg
 OptimizedCacheConfig(max_entrys=5)  # E: call-arg
@@ -142,3 +143,9 @@ OptimizedAuthMiddleware(authenticate=5)  # E: arg-type
 OptimizedAuthMiddleware(authorize=verify)  # E: arg-type
 RequireGenerationAccess("read", "id")  # E: call-arg
 RequireGenerationAccess(5)  # E: arg-type
+
+Rule("key", RateLimit(), "open")  # E: arg-type
+Rule("key")  # E: call-arg
+OnErrorByBucket(minute="open")  # E: arg-type
+RateLimiter(on_error="open")  # E: arg-type
+RateLimiter().check_all([("key", RateLimit(), "deny")])  # E: list-item

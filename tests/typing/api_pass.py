@@ -48,6 +48,8 @@ from velro_cache.fastapi import (
     velro_lifespan,
 )
 from velro_cache.l2 import L2Backend, MemoryL2, RedisL2, register_type
+from velro_cache.prometheus import RateLimitCollector
+from velro_cache.rate_limit import Decision, OnErrorByBucket, RateLimit, RateLimiter, Rule
 from velro_cache.testing import AllowAll, FrozenClock
 from velro_cache.warming import HotKeyJournal, Refresher, Warmers, WarmReport
 
@@ -289,7 +291,18 @@ def operating() -> None:
         read_only=True,
         trusted_origins=["https://ops.example"],
         is_warm=lambda: True,
+        collectors=[RateLimitCollector(RateLimiter())],
     )
+
+
+async def limits() -> None:
+    limiter = RateLimiter(on_error=OnErrorByBucket(day="allow"))
+    pairs = [("org", RateLimit(600, 100, None)), ("key", RateLimit())]
+    assert_type(limiter.check_all(pairs), Decision)
+    rules = [Rule("org", RateLimit(), "allow"), Rule("key", RateLimit(), OnErrorByBucket())]
+    assert_type(await limiter.acheck_all(rules), Decision)
+    assert_type(await limiter.acheck_all([("org", RateLimit()), *rules], 2), Decision)
+    assert_type(await limiter.acheck("org", RateLimit(), on_error="deny"), Decision)
 
 
 def errors() -> None:

@@ -29,7 +29,16 @@ LAYERS: list[set[str]] = [
         "refill",
     },
     {"l2", "warming"},
-    {"config", "configured", "stats", "outbox", "hidden_ids", "recommendations", "request_ids"},
+    {
+        "config",
+        "configured",
+        "stats",
+        "outbox",
+        "hidden_ids",
+        "recommendations",
+        "request_ids",
+        "sparing_log",
+    },
     {"exceptions", "_engine", "fork_safety"},
 ]
 WITHIN_A_LAYER = {

@@ -21,16 +21,17 @@ the clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import math
 import random
 import time
-from collections.abc import Callable, Hashable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from velro_cache._engine import ApiKeyMemory
+from velro_cache._engine import ApiKeyMemory, KeptKey
 from velro_cache.api_keys.digests import Peppers
-from velro_cache.api_keys.kept import EVERY_KEY, PREFIX, Kept, name_of, tags_named, tags_of
+from velro_cache.api_keys.kept import EVERY_KEY, PREFIX, name_of, tags_named, tags_of
 from velro_cache.api_keys.key_format import KeyFormat
 from velro_cache.api_keys.miss_budget import MissBudget
 from velro_cache.api_keys.models import ApiKey
@@ -56,6 +57,9 @@ _LONGEST_KEY_CHARACTERS: Final = 512
 """Longer is no key in any format, and is not digested."""
 
 _PRIORITY: Final = 2
+_QUESTIONS: Final = 2
+"""Asked for one check, if something became good while the first one was under way."""
+
 _SHARE_OF_ONE_SOURCE: Final = 0.2
 
 
@@ -126,6 +130,7 @@ class ApiKeyCache:
         self._now = now
         self._lock = ForkSafeLock()
         self._unknown = UnknownKeys(unknown_ttl_seconds, max_unknown_keys, monotonic)
+        self._times_forgotten = 0
         self._budget = MissBudget(misses_per_second, miss_burst, _SHARE_OF_ONE_SOURCE, monotonic)
         self._memory: ApiKeyMemory | None = None
         self._bound_to: OptimizedCacheManager | None = None
@@ -148,10 +153,7 @@ class ApiKeyCache:
 
         Consistency: as for :meth:`verify`.
         """
-        memory = self._memory
-        if memory is None or (self._cache is None and get_cache_manager() is not self._bound_to):
-            memory = self._bound()
-        found: ApiKey | None = memory.recall(plain)
+        found: ApiKey | None = self._current_memory().recall(plain)
         return found
 
     async def verify(self, plain: str | bytes, *, source: Hashable | None = None) -> ApiKey:
@@ -181,14 +183,16 @@ class ApiKeyCache:
         found = self.recall(plain)
         if found is not None:
             return found
-        text = self._text_of(plain)
-        digest = self.peppers.digest(text)[1]
+        # From here on digests alone: what waits, fails and is traced back holds no key.
+        digests = tuple(self.peppers.candidates(self._text_of(plain)))
+        del plain
+        digest = dict(digests)[self.peppers.current]
         with self._lock:
             why = self._unknown.why(digest)
         if why is not None:
             self._counts["refused_from_memory"] += 1
             raise why(_SAYS[why])
-        return await self._ask(text, digest, source)
+        return await self._ask(digests, digest, source)
 
     async def get(self, plain: str | bytes) -> ApiKey | None:
         """Say what is known of a key, or None if it lets nobody in.
@@ -224,8 +228,8 @@ class ApiKeyCache:
             fresh_seconds: How long it answers without asking. None: ``ttl_seconds``.
 
         Returns:
-            Whether it is there: it is live, and nothing of it was invalidated since the stamp. If
-            it is not live, what was kept of it before is invalidated.
+            Whether it is there: it is live, and since the stamp nothing of it was invalidated, nor
+            was it refused. If it is not live, what was kept of it before is invalidated.
         """
         now = self._now()
         if generation is None:
@@ -237,6 +241,9 @@ class ApiKeyCache:
             return False
         if len(self._unknown):
             with self._lock:
+                if stamp is not None and self._unknown.is_newer(key.digest, stamp):
+                    # Such as a page of all keys that was read before the key was revoked.
+                    return False
                 self._unknown.forget(key.digest)
         life = kept.stale_until - now
         name = name_of(key.digest)
@@ -247,9 +254,46 @@ class ApiKeyCache:
 
         Args:
             digest: 32 bytes.
+
+        Raises:
+            AuthorizationUnavailable: What was read is no key.
+
+        Counts no lookup.
         """
-        found = self.manager.get_value(name_of(digest))
-        return found.key if type(found) is Kept else None
+        found = self._current_memory().kept(digest)
+        return None if found is None else _key_of(found)
+
+    def lives(self, fresh_seconds: float | None = None) -> tuple[float, float, float, int]:
+        """How long and how firmly what is read of keys is kept.
+
+        Args:
+            fresh_seconds: How long it answers without asking. None: ``ttl_seconds``.
+
+        Returns:
+            That, the part of it by which lives differ, for how many seconds more it answers while
+            the database cannot be asked, and its weight on survival in a full cache.
+        """
+        fresh = self._ttl_seconds if fresh_seconds is None else fresh_seconds
+        return fresh, self._jitter, self._stale_seconds, _PRIORITY
+
+    @property
+    def refused(self) -> Mapping[bytes, object]:
+        """Digests of the keys that were refused lately; not to be changed."""
+        return self._unknown.digests
+
+    def is_refused_since(self, digest: bytes, stamp: int) -> bool:
+        """Whether a key was refused by what was read since a stamp, and that is remembered.
+
+        Args:
+            digest: 32 bytes.
+            stamp: Of :meth:`snapshot`.
+        """
+        with self._lock:
+            return self._unknown.is_newer(digest, stamp)
+
+    def wall_clock(self) -> float:
+        """The moment, in seconds since 1970."""
+        return self._now()
 
     def snapshot(self) -> int:
         """The stamp for :meth:`set`: to be taken before the database is asked."""
@@ -294,6 +338,7 @@ class ApiKeyCache:
     def forget_refusals(self) -> None:
         """Ask again about keys that were refused: which of them are good now is not known."""
         with self._lock:
+            self._times_forgotten += 1
             self._unknown.clear()
 
     def purge_expired(self) -> int:
@@ -353,13 +398,19 @@ class ApiKeyCache:
         """Where snapshots are kept."""
         return get_cache_manager() if self._cache is None else self._cache
 
+    def _current_memory(self) -> ApiKeyMemory:
+        memory = self._memory
+        if memory is None or (self._cache is None and get_cache_manager() is not self._bound_to):
+            memory = self._bound()
+        return memory
+
     def _bound(self) -> ApiKeyMemory:
         manager = self.manager
         now = None if self._now is time.time else self._now
         start, secrets = self.key_format.start, self.peppers.secrets()
         if self._memory is not None:
             self._counts["hits"] += self._memory.hits
-        self._memory = ApiKeyMemory(manager, PREFIX, start, secrets, Kept, now)
+        self._memory = ApiKeyMemory(manager, PREFIX, start, secrets, now)
         self._bound_to = manager
         return self._memory
 
@@ -378,53 +429,77 @@ class ApiKeyCache:
             raise KeyMalformed(_SAYS[KeyMalformed])
         return text
 
-    async def _ask(self, text: str, digest: bytes, source: Hashable | None) -> ApiKey:
+    async def _ask(self, digests: _Digests, digest: bytes, source: Hashable | None) -> ApiKey:
         manager, name = self.manager, name_of(digest)
-        before = self._before(manager, text)
+        before = self._before(manager, digests)
         # Its freshness ends when the key expires, at the latest.
         if before is not None and self._now() < before.fresh_until:
             # Of another shape, or under an older pepper.
             self._counts["hits"] += 1
-            return before.key
-        question = _Question(self, manager, text, digest, source)
-        try:
-            answer = await manager.aload_missing(
-                name,
-                question,
-                ttl=self._life_of,
-                tags=(EVERY_KEY,),
-                priority=_PRIORITY,
-                refresh=before is not None,
-                l2_key=None,
-            )
-        except Exception as error:
-            return self._instead(manager, text, error)
-        if type(answer) is not Kept:
-            with self._lock:
-                self._unknown.add(digest, answer)
+            return _key_of(before)
+        question = _Question(self, manager, digests, digest, source)
+        for _ in range(_QUESTIONS):
+            try:
+                answer = await manager.aload_missing(
+                    name,
+                    question,
+                    ttl=self._life_of,
+                    tags=(EVERY_KEY,),
+                    priority=_PRIORITY,
+                    refresh=before is not None or name in manager,
+                    l2_key=None,
+                )
+            except Exception as error:
+                return self._instead(manager, digests, error)
+            if type(answer) is KeptKey:
+                break
             if before is not None:
                 manager.invalidate_by_tags([f"api_key:{before.key.id}"])
-            raise answer(_SAYS[answer])
+                before = None
+            elif name in manager:
+                # Put there meanwhile, by a refresh that read it before or after. A deny wins.
+                manager.delete(name)
+            why = answer.why
+            if self._is_true_still(digest, answer):
+                raise why(_SAYS[why])
+        else:
+            # Something becomes good all the time; what this key is, the next check finds out.
+            raise why(_SAYS[why])
         # Nothing may be awaited from here on: the clock has the last word.
-        if not answer.key.is_live(self._now()):
+        key = _key_of(answer)
+        if not key.is_live(self._now()):
             raise KeyExpired(_SAYS[KeyExpired])
-        return answer.key
+        return key
 
-    def _before(self, manager: OptimizedCacheManager, text: str) -> Kept | None:
+    def _is_true_still(self, digest: bytes, refusal: _Refusal) -> bool:
+        """Remember a refusal, unless something may have become good since it was read."""
+        with self._lock:
+            if refusal.times_forgotten != self._times_forgotten:
+                return False
+            for name in {digest, refusal.digest or digest}:
+                self._unknown.add(name, refusal.why, refusal.stamp)
+            return True
+
+    def _before(self, manager: OptimizedCacheManager, digests: _Digests) -> KeptKey | None:
         """What is kept of a key, good or not any more."""
-        for _, digest in self.peppers.candidates(text):
+        for _, digest in digests:
             kept = manager.get_value(name_of(digest))
-            if type(kept) is Kept and hmac.compare_digest(kept.digest, digest):
-                return kept
+            if type(kept) is KeptKey and hmac.compare_digest(kept.digest, digest):
+                # What was read may be no key.
+                with contextlib.suppress(AuthorizationUnavailable):
+                    _key_of(kept)
+                    return kept
         return None
 
-    def _instead(self, manager: OptimizedCacheManager, text: str, error: Exception) -> ApiKey:
+    def _instead(
+        self, manager: OptimizedCacheManager, digests: _Digests, error: Exception
+    ) -> ApiKey:
         """What answers where the database cannot be asked."""
         # Looked up again: meanwhile it may have been revoked.
-        kept = self._before(manager, text)
+        kept = self._before(manager, digests)
         if kept is not None and self._now() < kept.stale_until:
             self._counts["stale_served"] += 1
-            return kept.key
+            return _key_of(kept)
         if isinstance(error, MissBudgetExceeded):
             raise error
         self._counts["unavailable"] += 1
@@ -432,37 +507,57 @@ class ApiKeyCache:
 
     def _kept(
         self, key: ApiKey, digest: bytes, read_at: float, generation: int, fresh_seconds: float
-    ) -> Kept:
+    ) -> KeptKey:
         spread = fresh_seconds * self._jitter
         end = math.inf if key.expires_at is None else key.expires_at
         fresh_until = read_at + fresh_seconds - random.random() * spread  # noqa: S311
         stale_until = fresh_until + self._stale_seconds
-        return Kept(digest, key, min(fresh_until, end), min(stale_until, end), generation)
+        return KeptKey(digest, key, min(fresh_until, end), min(stale_until, end), generation)
 
     def _life_of(self, answer: _Answer) -> float:
         """How long an answer is kept; 0 or less: not at all."""
-        return answer.stale_until - self._now() if type(answer) is Kept else 0.0
+        return answer.stale_until - self._now() if type(answer) is KeptKey else 0.0
 
 
-_Answer: TypeAlias = Kept | type[ApiKeyError]
+class _Refusal(NamedTuple):
+    """That a key lets nobody in, and as of when."""
+
+    why: type[ApiKeyError]
+    times_forgotten: int
+    """By then; see :meth:`ApiKeyCache.forget_refusals`."""
+    stamp: int
+    """From before the database was asked."""
+    digest: bytes | None = None
+    """Under which the key is stored. None: it is not."""
+
+
+_Answer: TypeAlias = KeptKey | _Refusal
+
+_Digests: TypeAlias = tuple[tuple[str, bytes], ...]
+"""All under which a key may be stored, each with the name of its pepper."""
+
+
+def _key_of(kept: KeptKey) -> ApiKey:
+    key: ApiKey = kept.key
+    return key
 
 
 class _Question:
     """One question to the database about one key."""
 
-    __slots__ = ("_digest", "_keys", "_manager", "_source", "_text")
+    __slots__ = ("_digest", "_digests", "_keys", "_manager", "_source")
 
     def __init__(
         self,
         keys: ApiKeyCache,
         manager: OptimizedCacheManager,
-        text: str,
+        digests: _Digests,
         digest: bytes,
         source: Hashable | None,
     ) -> None:
         self._keys = keys
         self._manager = manager
-        self._text = text
+        self._digests = digests
         self._digest = digest
         self._source = source
 
@@ -474,18 +569,19 @@ class _Question:
             raise MissBudgetExceeded(retry_after_seconds=wait_seconds)
         keys._counts["loads"] += 1
         stamp, read_at, generation = self._manager.snapshot(), keys._now(), keys.generation
+        times_forgotten = keys._times_forgotten
         key = await self._find()
         if key is None:
-            return KeyUnknown
+            return _Refusal(KeyUnknown, times_forgotten, stamp)
         if key.revoked_at is not None or not key.is_active:
-            return KeyRevoked
+            return _Refusal(KeyRevoked, times_forgotten, stamp, key.digest)
         if not key.is_live(keys._now()):
-            return KeyExpired
+            return _Refusal(KeyExpired, times_forgotten, stamp, key.digest)
         self._manager._depend_on(tags_of(key), stamp)
         return keys._kept(key, self._digest, read_at, generation, keys._ttl_seconds)
 
     async def _find(self) -> ApiKey | None:
-        for pepper_id, digest in self._keys.peppers.candidates(self._text):
+        for pepper_id, digest in self._digests:
             key = await self._keys.repository.get(digest)
             if key is None:
                 continue

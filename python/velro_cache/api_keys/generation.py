@@ -4,23 +4,27 @@ A key is put as a whole, so a reader sees what was read before or what was read 
 dropped only once everything was read, so a refresh that fails midway has taken nothing away. All of
 it stands under one stamp from before the first row was read: what was revoked meanwhile is neither
 kept nor brought back.
+
+Rows are kept as the bytes they came as; a key is made of them when it is first asked for. A few are
+kept in one step, a twentieth of a millisecond, and then others have their turn: requests hardly
+notice. (A thread would have to give Python's lock away as often, and who waits for that wakes up
+too late to get it.)
 """
 
 import asyncio
-from collections.abc import Sequence
-from time import perf_counter
+import logging
 from typing import Final
 
+from velro_cache._engine import ApiKeyGeneration
 from velro_cache.api_keys.cache import ApiKeyCache
-from velro_cache.api_keys.kept import PREFIX, Kept
-from velro_cache.api_keys.models import ApiKey
+from velro_cache.api_keys.kept import PREFIX, name_of
+from velro_cache.api_keys.key_rows import Rows, decode
+from velro_cache.exceptions import AuthorizationUnavailable
 
 __all__ = ["Generation"]
 
-_LONGEST_STEP_SECONDS: Final = 0.001
-"""After so long the event loop is let do something else."""
+log = logging.getLogger("velro_cache.api_keys")
 
-_KEYS_OF_A_LOOK: Final = 1000
 _MOST_TAGS: Final = 50
 
 
@@ -38,33 +42,45 @@ class Generation:
         self, cache: ApiKeyCache, stamp: int | None = None, fresh_seconds: float | None = None
     ) -> None:
         self._cache = cache
-        self._fresh_seconds = fresh_seconds
         cache.generation += 1
-        self._number = cache.generation
         self.stamp = cache.snapshot() if stamp is None else stamp
-        self.updated = 0
-        self.total = 0
-        self._paused_at = perf_counter()
+        self._rows = ApiKeyGeneration(
+            cache.manager,
+            PREFIX,
+            decode,
+            self.stamp,
+            cache.generation,
+            *cache.lives(fresh_seconds),
+            refused=cache.refused,
+            is_refused_since=cache.is_refused_since,
+        )
 
-    async def put(self, keys: Sequence[ApiKey]) -> None:
+    @property
+    def updated(self) -> int:
+        """Keys that were new, or of which anything had changed."""
+        return self._rows.updated
+
+    @property
+    def total(self) -> int:
+        """Keys that were read."""
+        return self._rows.total
+
+    async def put(self, rows: Rows) -> None:
         """Keep what was read.
 
         Args:
-            keys: One page.
+            rows: Some of it.
+
+        Raises:
+            ValueError: These are no rows.
         """
-        for key in keys:
-            before = self._cache.kept(key.digest)
-            if before != key:
-                self.updated += 1
-            self._cache.set(
-                # The old one where nothing has changed: the collector has seen it already.
-                key if before is None or before != key else before,
-                stamp=self.stamp,
-                generation=self._number,
-                fresh_seconds=self._fresh_seconds,
-            )
-            self.total += 1
-            await self._let_others_in()
+        for part in rows:
+            at = 0
+            while at < len(part):
+                at, not_keys = self._rows.put(part, at, self._cache.wall_clock())
+                for name in not_keys:
+                    log.warning("the row of the API key %.80r is not one; it lets nobody in", name)
+                await asyncio.sleep(0)
 
     async def drop_absent(self) -> int:
         """Drop what was read before this refresh and is not among what it read.
@@ -72,29 +88,24 @@ class Generation:
         Returns:
             How many keys are gone.
         """
-        manager, after, gone = self._cache.manager, None, []
-        removed = 0
-        while True:
-            page = manager.keys_by_prefix(PREFIX, _KEYS_OF_A_LOOK, after=after)
-            for name in page["keys"]:
-                kept = manager.get_value(name)
-                if type(kept) is Kept and kept.generation < self._number:
-                    if kept.digest == kept.key.digest:
-                        gone.append(f"api_key:{kept.key.id}")
-                        removed += 1
-                    else:
-                        # Another name of a key that is there under its own.
-                        manager.delete(name)
-                await self._let_others_in()
-            while len(gone) >= _MOST_TAGS or (gone and page["after"] is None):
+        manager, gone, removed = self._cache.manager, [], 0
+        after: int | None = 0
+        while after is not None:
+            found, after = self._rows.absent(after)
+            for kept in found:
+                try:
+                    key = kept.key
+                except AuthorizationUnavailable:
+                    key = None
+                if key is not None and kept.digest == key.digest:
+                    gone.append(f"api_key:{key.id}")
+                    removed += 1
+                else:
+                    # No key, or another name of one that is there under its own.
+                    manager.delete(name_of(kept.digest))
+            while len(gone) >= _MOST_TAGS or (gone and after is None):
                 manager.invalidate_by_tags(gone[:_MOST_TAGS], reason="gone from the database")
                 del gone[:_MOST_TAGS]
-                await self._let_others_in()
-            after = page["after"]
-            if after is None:
-                return removed
-
-    async def _let_others_in(self) -> None:
-        if perf_counter() - self._paused_at > _LONGEST_STEP_SECONDS:
+                await asyncio.sleep(0)
             await asyncio.sleep(0)
-            self._paused_at = perf_counter()
+        return removed

@@ -2,8 +2,9 @@
 
 The process that holds the lock of the file reads the database and writes; the others read the file.
 It holds what is stored of keys, digests under a pepper, and is its owner's alone, as is the folder.
-It is written aside and renamed, so that a reader sees an old one or a new one as a whole, and it is
-plain JSON: nothing in it is executed.
+It is written aside and renamed, so that a reader sees an old one or a new one as a whole. It is a
+line of JSON and then blocks of rows (:mod:`velro_cache.api_keys.key_rows`), each with its length
+before it: nothing in it is executed.
 
 With it stands the stamp from before the first row was read. The processes share the table that
 stamps are counted in, so what was revoked since is refused by each of them.
@@ -17,20 +18,22 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import BinaryIO, Final, Self
 
-from velro_cache.api_keys.models import ApiKey, KeyLimits
+from velro_cache.api_keys.key_rows import Rows
 from velro_cache.manager import OptimizedCacheManager
 
 __all__ = ["Found", "HostSnapshot"]
 
 _FORMAT: Final = "velro-cache api keys"
-_VERSION: Final = 1
-_ROWS_AT_ONCE: Final = 200
-"""A page that is parsed without letting the event loop go: less than two milliseconds."""
+_VERSION: Final = 2
+_HEAD_BYTES: Final = 512
+_LENGTH: Final = struct.Struct("!I")
+_MOST_BLOCK_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +48,30 @@ class Found:
     stamp: int
     read_at: float
     _path: Path
-    _count: int
+    _blocks: int
 
-    async def pages(self) -> AsyncIterator[Sequence[ApiKey]]:
+    async def blocks(self) -> AsyncIterator[Rows]:
         """Read it.
 
         Yields:
-            Pages of keys.
+            Rows.
 
         Raises:
             ValueError: It is not whole, or not what it should be.
         """
-        left = self._count
         with self._path.open("rb") as file:
-            file.readline()
-            while left:
-                lines = [file.readline() for _ in range(min(left, _ROWS_AT_ONCE))]
-                yield [_key_of(line) for line in lines]
-                left -= len(lines)
-                await asyncio.sleep(0)
+            file.seek(_HEAD_BYTES)
+            for _ in range(self._blocks):
+                yield [await asyncio.to_thread(_next_block, file)]
+
+
+def _next_block(file: BinaryIO) -> bytes:
+    length = file.read(_LENGTH.size)
+    if len(length) == _LENGTH.size and (count := _LENGTH.unpack(length)[0]) <= _MOST_BLOCK_BYTES:
+        block = file.read(count)
+        if len(block) == count:
+            return block
+    raise ValueError("the file of API keys is not what it should be")
 
 
 class HostSnapshot:
@@ -144,77 +152,74 @@ class HostSnapshot:
                 # Whoever may write it could make keys.
                 if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
                     return None
-                head = json.loads(file.readline())
+                head = json.loads(file.read(_HEAD_BYTES))
             if head["format"] != _FORMAT or head["version"] != _VERSION:
                 return None
-            if tuple(head["table"]) != self._table:
+            if tuple(head["table"]) != self._table or head["bytes"] != found.st_size:
                 return None
-            stamp, read_at, count = int(head["stamp"]), float(head["read_at"]), int(head["count"])
+            stamp, read_at, blocks = int(head["stamp"]), float(head["read_at"]), int(head["blocks"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Found(stamp, read_at, self._path, count)
+        return Found(stamp, read_at, self._path, blocks)
 
     async def written(
-        self, pages: AsyncIterator[Sequence[ApiKey]], stamp: int, read_at: float
-    ) -> AsyncIterator[Sequence[ApiKey]]:
-        """Write pages down on their way.
+        self, read: AsyncIterator[Rows], stamp: int, read_at: float
+    ) -> AsyncIterator[Rows]:
+        """Write rows down on their way.
 
         Args:
-            pages: What is read.
+            read: What is read.
             stamp: From before the first row was read.
             read_at: When that was, in seconds since 1970.
 
         Yields:
-            The same pages. The file is there after the last one; nothing of it is if there is an
+            The same rows. The file is there after the last one; nothing of it is if there is an
             error, whoever's it is.
         """
         aside = self._path.with_suffix(".api-keys-new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         count = 0
-        rows = aside.with_suffix(".api-keys-rows")
+        file: BinaryIO | None = None
+        with contextlib.suppress(OSError):
+            file = os.fdopen(os.open(aside, flags, 0o600), "wb")
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            file: int | None = os.open(rows, flags, 0o600)
-        except OSError:
-            file = None
-        try:
-            async for page in pages:
+            if file is not None:
+                file.write(bytes(_HEAD_BYTES))
+            async for rows in read:
                 if file is not None:
                     try:
-                        for chunk in _chunks(page):
-                            os.write(file, b"".join(_line_of(key) for key in chunk))
-                            await asyncio.sleep(0)
-                        count += len(page)
+                        await asyncio.to_thread(_write_block, file, rows)
+                        count += 1
                     except OSError:
                         # No room: the others read for themselves.
-                        os.close(file)
+                        _abandon(file)
                         file = None
-                yield page
+                yield rows
             if file is not None:
                 with contextlib.suppress(OSError):
-                    self._put(aside, rows, stamp, read_at, count)
+                    size = file.tell()
+                    file.seek(0)
+                    file.write(self._head(stamp, read_at, count, size))
+                    file.flush()
+                    os.replace(aside, self._path)
+                    self._seen = self._identity()
         finally:
             if file is not None:
-                os.close(file)
-            for path in (aside, rows):
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                _abandon(file)
+            with contextlib.suppress(OSError):
+                aside.unlink()
 
-    def _put(self, aside: Path, rows: Path, stamp: int, read_at: float, count: int) -> None:
+    def _head(self, stamp: int, read_at: float, blocks: int, size: int) -> bytes:
         head = {
             "format": _FORMAT,
             "version": _VERSION,
             "table": self._table,
             "stamp": stamp,
             "read_at": read_at,
-            "count": count,
+            "blocks": blocks,
+            "bytes": size,
         }
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(aside, flags, 0o600), "wb") as file, rows.open("rb") as body:
-            file.write(json.dumps(head).encode() + b"\n")
-            while chunk := body.read(1 << 20):
-                file.write(chunk)
-        os.replace(aside, self._path)
-        self._seen = self._identity()
+        return json.dumps(head).encode().ljust(_HEAD_BYTES - 1) + b"\n"
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -224,34 +229,12 @@ class HostSnapshot:
         return found.st_ino, found.st_mtime_ns
 
 
-def _chunks(page: Sequence[ApiKey]) -> Iterator[Sequence[ApiKey]]:
-    for start in range(0, len(page), _ROWS_AT_ONCE):
-        yield page[start : start + _ROWS_AT_ONCE]
+def _write_block(file: BinaryIO, rows: Rows) -> None:
+    file.write(_LENGTH.pack(sum(map(len, rows))))
+    file.writelines(rows)
 
 
-def _line_of(key: ApiKey) -> bytes:
-    row: dict[str, Any] = {name: getattr(key, name) for name in _PLAIN_FIELDS}
-    row["digest"] = key.digest.hex()
-    row["scopes"] = sorted(key.scopes)
-    for name in _LIMITS:
-        limits = getattr(key, name)
-        row[name] = None if limits is None else asdict(limits)
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
-
-
-def _key_of(line: bytes) -> ApiKey:
-    try:
-        row = json.loads(line)
-        row["digest"] = bytes.fromhex(row["digest"])
-        row["scopes"] = frozenset(row["scopes"])
-        for name in _LIMITS:
-            row[name] = None if row[name] is None else KeyLimits(**row[name])
-        return ApiKey(**row)
-    except (KeyError, TypeError) as error:
-        raise ValueError("the file of API keys is not what it should be") from error
-
-
-_LIMITS: Final = ("organization_limits", "key_limits")
-_PLAIN_FIELDS: Final = tuple(
-    name for name in ApiKey.__dataclass_fields__ if name not in ("digest", "scopes", *_LIMITS)
-)
+def _abandon(file: BinaryIO) -> None:
+    # What is in its buffer may find no room now either.
+    with contextlib.suppress(OSError):
+        file.close()

@@ -1,42 +1,15 @@
-"""What is kept in the cache of one API key, and under which name."""
+"""Under which names and tags an API key is kept in the cache."""
 
-from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Final
 
 from velro_cache.api_keys.models import ApiKey
 
-__all__ = ["EVERY_KEY", "PREFIX", "Kept", "name_of", "tags_named", "tags_of"]
+__all__ = ["EVERY_KEY", "PREFIX", "name_of", "tags_named", "tags_of"]
 
 PREFIX: Final = "apikey:"
 
 EVERY_KEY: Final = "api_keys"
 """A tag of all of them."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A key as it was read, and how long that may be believed.
-
-    Attributes:
-        digest: The one it is kept under; compared as a whole before it counts.
-        key: What is known of the key.
-        fresh_until: Answers without asking until then, in seconds since 1970.
-        stale_until: Answers until then where the database cannot be asked.
-        generation: Of the cache, when the database was asked.
-    """
-
-    digest: bytes = field(repr=False)
-    key: ApiKey
-    fresh_until: float
-    stale_until: float
-    generation: int
-
-    def __copy__(self) -> "Kept":
-        return self
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> "Kept":
-        return self
 
 
 def name_of(digest: bytes) -> str:

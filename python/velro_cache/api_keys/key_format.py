@@ -18,7 +18,7 @@ from typing import Final
 
 from velro_cache.exceptions import ConfigError
 
-__all__ = ["SECRET_CHARACTERS", "KeyFormat"]
+__all__ = ["SECRET_CHARACTERS", "KeyFormat", "holds_key", "with_checksum"]
 
 SECRET_CHARACTERS: Final = 32
 """Of a generator; each holds 5.95 bits."""
@@ -30,6 +30,10 @@ _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowerca
 _PREFIX: Final = re.compile(r"[a-z][a-z0-9]{0,15}")
 _ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9]{0,15}")
 _SHOWN_CHARACTERS: Final = 4
+_ANY_KEY: Final = re.compile(
+    rf"(?<![0-9A-Za-z])(?=({_PREFIX.pattern}_{_ENVIRONMENT.pattern}_"
+    rf"[0-9A-Za-z]{{{SECRET_CHARACTERS + _CHECKSUM_CHARACTERS}}})(?![0-9A-Za-z]))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,27 @@ class KeyFormat:
             Its beginning with the first four characters of the secret: 24 of 190 bits.
         """
         return key[: len(self.start) + _SHOWN_CHARACTERS]
+
+
+def holds_key(text: str) -> bool:
+    """Whether there is an API key in a text, of whatever service: it is not to be written down.
+
+    Args:
+        text: Such as a reason that somebody gives, or an id in whose place a key was put.
+    """
+    found = (match[1] for match in _ANY_KEY.finditer(text))
+    return any(
+        _checksum(key[:-_CHECKSUM_CHARACTERS]) == key[-_CHECKSUM_CHARACTERS:] for key in found
+    )
+
+
+def with_checksum(body: str) -> str:
+    """The key of which a text is all but the checksum, which anybody can compute.
+
+    Args:
+        body: ASCII.
+    """
+    return body + _checksum(body)
 
 
 def _checksum(body: str) -> str:

@@ -17,14 +17,17 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.generation import Generation
 from velro_cache.api_keys.host_snapshot import HostSnapshot
+from velro_cache.api_keys.key_rows import Rows
+from velro_cache.api_keys.live_rows import live_rows
 from velro_cache.api_keys.models import ApiKey
+from velro_cache.exceptions import AuthorizationUnavailable
 
 __all__ = ["RefreshManager", "RefreshReport"]
 
@@ -115,6 +118,7 @@ class RefreshManager:
         self._task: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._read_since = 0.0
+        self._ended: set[str] = set()
         self._last: RefreshReport | None = None
         self._whole_at = 0.0
         self._counts = {"refreshes": 0, "incremental_refreshes": 0, "failures": 0}
@@ -167,7 +171,7 @@ class RefreshManager:
                 was dropped.
 
         Consistency: what is revoked while this runs is neither kept nor brought back.
-        Cost: one pass over all live keys; the event loop is let go every millisecond.
+        Cost: one pass over all live keys, in steps of a fraction of a millisecond.
         """
         return await self._from_database()
 
@@ -182,31 +186,44 @@ class RefreshManager:
         """
         async with self._one_at_a_time:
             started, began_at = time.perf_counter(), self._now()
-            stamp, updated, removed, total = self._cache.snapshot(), 0, 0, 0
             since = max(0.0, self._read_since - _OVERLAP_SECONDS)
-            pages = self._cache.repository.fetch_live(
-                changed_since=since, page_size=self._page_size
-            )
-            async for page in pages:
-                for key in page:
-                    total += 1
-                    before = self._cache.kept(key.digest)
-                    if not key.is_live(began_at):
-                        if before is not None:
-                            self._cache.invalidate(key_id=key.id, reason="changed in the database")
-                            removed += 1
-                    elif before != key:
-                        if before is not None:
-                            # Under all its names, in all processes.
-                            self._cache.invalidate(key_id=key.id, reason="changed in the database")
-                            stamp = self._cache.snapshot()
+            updated, removed, total, ended = 0, 0, 0, set()
+            async for key in self._changed(since):
+                total += 1
+                if not key.is_live(began_at):
+                    ended.add(key.id)
+                    # Once, though several passes read it. Others may have it, whoever has not.
+                    if key.id not in self._ended:
+                        self._cache.invalidate(key_id=key.id, reason="changed in the database")
+                        removed += 1
+                elif self._known(key.digest) != key:
+                    # Under all its names, in all processes.
+                    self._cache.invalidate(key_id=key.id, reason="changed in the database")
+                    updated += 1
+            if updated:
+                # Read again: what was read before that invalidation might undo another one.
+                stamp = self._cache.snapshot()
+                async for key in self._changed(since):
+                    if key.is_live(began_at):
                         self._cache.set(key, stamp=stamp)
-                        updated += 1
-                await asyncio.sleep(0)
+            self._ended = ended
             self._read_since = began_at
             self._counts["incremental_refreshes"] += 1
             seconds = time.perf_counter() - started
             return RefreshReport(updated, removed, total, seconds, "database")
+
+    async def _changed(self, since: float) -> AsyncIterator[ApiKey]:
+        pages = self._cache.repository.fetch_live(changed_since=since, page_size=self._page_size)
+        async for page in pages:
+            for key in page:
+                yield key
+            await asyncio.sleep(0)
+
+    def _known(self, digest: bytes) -> ApiKey | None:
+        # What was read may be no key.
+        with contextlib.suppress(AuthorizationUnavailable):
+            return self._cache.kept(digest)
+        return None
 
     def stats(self) -> dict[str, Any]:
         """How refreshes are doing.
@@ -229,12 +246,14 @@ class RefreshManager:
         found = None if self._snapshot is None else self._snapshot.newer()
         if found is None:
             return None
+        # It answers for as long as where it was read.
+        age = max(0.0, self._now() - found.read_at)
+        if age > _LATE * self._interval:
+            return None
         async with self._one_at_a_time:
-            started, generation = (
-                time.perf_counter(),
-                Generation(self._cache, found.stamp, self._fresh_seconds),
-            )
-            report = await self._applied(generation, found.pages(), started, "host")
+            started = time.perf_counter()
+            generation = Generation(self._cache, found.stamp, self._fresh_seconds - age)
+            report = await self._applied(generation, found.blocks(), started, "host")
             self._read_since = found.read_at
             self._whole_at = _clock()
             return report
@@ -243,11 +262,10 @@ class RefreshManager:
         async with self._one_at_a_time:
             started, began_at, snapshot = time.perf_counter(), self._now(), self._snapshot
             generation = Generation(self._cache, None, self._fresh_seconds)
-            pages: AsyncIterator[Sequence[ApiKey]]
-            pages = self._cache.repository.fetch_live(page_size=self._page_size)
+            rows = live_rows(self._cache.repository, self._page_size)
             if snapshot is not None and snapshot.take():
-                pages = snapshot.written(pages, generation.stamp, began_at)
-            report = await self._applied(generation, pages, started, "database")
+                rows = snapshot.written(rows, generation.stamp, began_at)
+            report = await self._applied(generation, rows, started, "database")
             self._read_since = began_at
             self._whole_at = _clock()
             return report
@@ -264,12 +282,12 @@ class RefreshManager:
     async def _applied(
         self,
         generation: Generation,
-        pages: AsyncIterator[Sequence[ApiKey]],
+        read: AsyncIterator[Rows],
         started: float,
         source: str,
     ) -> RefreshReport:
-        async for page in pages:
-            await generation.put(page)
+        async for rows in read:
+            await generation.put(rows)
         removed = await generation.drop_absent()
         seconds = time.perf_counter() - started
         report = RefreshReport(generation.updated, removed, generation.total, seconds, source)

@@ -4,7 +4,7 @@ Apart from the cache, so that they take no room there.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from velro_cache.exceptions import ApiKeyError
 
@@ -24,28 +24,38 @@ class UnknownKeys:
         self._ttl = ttl_seconds
         self._most = most
         self._now = now
-        self._refused: OrderedDict[bytes, tuple[float, type[ApiKeyError]]] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[float, type[ApiKeyError], int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._refused)
+
+    @property
+    def digests(self) -> Mapping[bytes, object]:
+        """Those that are remembered, as they are now and will be."""
+        return self._refused
 
     def why(self, digest: bytes) -> type[ApiKeyError] | None:
         """Why a key was refused lately; None: it was not, or nobody remembers."""
         found = self._refused.get(digest)
         if found is None:
             return None
-        until, why = found
+        until, why, _ = found
         if self._now() < until:
             return why
         del self._refused[digest]
         return None
 
-    def add(self, digest: bytes, why: type[ApiKeyError]) -> None:
-        """Remember a refusal."""
+    def is_newer(self, digest: bytes, stamp: int) -> bool:
+        """Whether a key was refused by what was read since a stamp, and that is remembered."""
+        found = self._refused.get(digest)
+        return found is not None and found[2] >= stamp
+
+    def add(self, digest: bytes, why: type[ApiKeyError], stamp: int) -> None:
+        """Remember a refusal, and the stamp from before it was read."""
         if self._ttl <= 0 or self._most <= 0:
             return
         self._refused.pop(digest, None)
-        self._refused[digest] = (self._now() + self._ttl, why)
+        self._refused[digest] = (self._now() + self._ttl, why, stamp)
         if len(self._refused) > self._most:
             self._refused.popitem(last=False)
 
@@ -57,7 +67,7 @@ class UnknownKeys:
         """Drop those whose time is over, and tell how many."""
         now, before = self._now(), len(self._refused)
         while self._refused:
-            digest, (until, _) = next(iter(self._refused.items()))
+            digest, (until, *_) = next(iter(self._refused.items()))
             # All live equally long, so the oldest end first.
             if now < until:
                 break

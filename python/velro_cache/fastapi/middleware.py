@@ -46,10 +46,11 @@ from velro_cache.fastapi.public_paths import PublicPaths
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired, InvalidBearerToken
 from velro_cache.manager import Id, OptimizedCacheManager
 from velro_cache.registry import get_cache_manager
+from velro_cache.sparing_log import SparingLog
 
 __all__ = ["Authorizer", "OptimizedAuthMiddleware", "as_tokens"]
 
-log = logging.getLogger("velro_cache")
+_FAILURES: Final = SparingLog(logging.getLogger("velro_cache"))
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -216,7 +217,7 @@ class OptimizedAuthMiddleware:
                 except HTTPException as refusal:
                     return await answer(scope, send, refusal, as_problem=self._problem_details)
                 except UNAVAILABLE as error:
-                    log.error("authorization is not available: %s", type(error).__name__)
+                    _FAILURES.failed(logging.ERROR, "authorization is not available", error)
                     return await answer(
                         scope, send, unavailable(), as_problem=self._problem_details
                     )

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["PublicPaths"]
+
+_LEADS_AWAY: Final = re.compile(
+    r"""
+    (?:^|[/\\]) \.\.? (?:;[^/\\]*)? (?:[/\\]|$)  # a step up or on the spot, also as `..;x=1`
+    | %(?:25)*(?:2e|2f|5c)                       # or what becomes one where it is decoded again
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 class PublicPaths:
@@ -15,6 +24,8 @@ class PublicPaths:
         paths: As the routes of the wrapped application have them, without the path it is mounted
             or served under: ``/health`` is not ``/health/``.
         prefixes: What such paths begin with, as ``/static/``; each begins and ends with a slash.
+            A path with a step such as ``/../`` in it is under none of them: what lies behind this
+            application may take the step, and then it leads somewhere else.
 
     Raises:
         TypeError: One of them is a single text.
@@ -43,4 +54,7 @@ class PublicPaths:
         path, root = scope["path"], scope.get("root_path", "")
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             path = path[len(root) :]
-        return path in self._paths or (bool(self._prefixes) and path.startswith(self._prefixes))
+        if path in self._paths:
+            return True
+        is_under = bool(self._prefixes) and path.startswith(self._prefixes)
+        return is_under and _LEADS_AWAY.search(path) is None

@@ -1,12 +1,13 @@
 """What Prometheus asks for the figures of caches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from velro_cache.manager import OptimizedCacheManager
-from velro_cache.prometheus.families import FAMILIES, Family, Stats
+from velro_cache.prometheus.families import FAMILIES
+from velro_cache.prometheus.family import metric_of
 
 __all__ = ["CacheCollector"]
 
@@ -42,19 +43,9 @@ class CacheCollector(Collector):
         """
         stats = {name: cache.get_stats() for name, cache in self._caches.items()}
         for family in FAMILIES:
-            yield _metric(family, stats)
+            yield metric_of(family, "cache", stats)
 
     def describe(self) -> Iterator[Metric]:
         """Yield all metrics without samples: what registering needs to know."""
         for family in FAMILIES:
-            yield _metric(family, {})
-
-
-def _metric(family: Family, stats: Mapping[str, Stats]) -> Metric:
-    labels = ["cache"] if family.label is None else ["cache", family.label]
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(f"velro_cache_{family.name}", family.help, labels=labels)
-    for name, figures in stats.items():
-        for label, value in family.read(figures):
-            metric.add_metric([name] if family.label is None else [name, label], value)
-    return metric
+            yield metric_of(family, "cache", {})

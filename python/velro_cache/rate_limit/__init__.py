@@ -4,7 +4,18 @@ In this process alone, counted in Redis for all processes, or by leases of token
 """
 
 from velro_cache._engine import Decision, RateLimit
-from velro_cache.rate_limit.limiter import Mode, OnError, RateLimiter
+from velro_cache.rate_limit.limiter import Mode, RateLimiter
+from velro_cache.rate_limit.rules import OnError, OnErrorByBucket, OnErrors, Rule
 from velro_cache.rate_limit.statistics import RateLimitStatistics
 
-__all__ = ["Decision", "Mode", "OnError", "RateLimit", "RateLimitStatistics", "RateLimiter"]
+__all__ = [
+    "Decision",
+    "Mode",
+    "OnError",
+    "OnErrorByBucket",
+    "OnErrors",
+    "RateLimit",
+    "RateLimitStatistics",
+    "RateLimiter",
+    "Rule",
+]

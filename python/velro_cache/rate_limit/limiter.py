@@ -4,19 +4,27 @@ import re
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from velro_cache._engine import Decision, LocalLimiter, ManualClock, RateLimit
 from velro_cache.exceptions import ConfigError, InvalidKeyError
 from velro_cache.rate_limit.leases import EXACTLY, Leases
+from velro_cache.rate_limit.rules import (
+    OnErrors,
+    Pair,
+    Rule,
+    as_pairs,
+    as_rules,
+    check_on_error,
+    counted_here,
+)
 from velro_cache.rate_limit.script import Wish
 from velro_cache.rate_limit.shared import SharedBuckets
-from velro_cache.rate_limit.statistics import RateLimitStatistics, Tally
+from velro_cache.rate_limit.statistics import REFUSED_BY, RateLimitStatistics, Tally
 
-__all__ = ["Mode", "OnError", "RateLimiter"]
+__all__ = ["Mode", "RateLimiter"]
 
 Mode = Literal["local", "shared", "leased"]
-OnError = Literal["local", "allow", "deny"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_KEYS: Final = 100_000_000
@@ -46,7 +54,9 @@ class RateLimiter:
             (1.7 %) of ``requests_per_minute`` more in a minute than the shared bucket would, and of
             ``requests_per_day`` 1/86,400 more in a day.
         on_error: What holds when Redis cannot be asked in time: ``local``, each process counts for
-            itself, from full buckets; ``allow``, everything is allowed; ``deny``, nothing is.
+            itself, from full buckets; ``allow``, everything is allowed; ``deny``, nothing is. An
+            :class:`OnErrorByBucket` says it for the minute and the day apart; a :class:`Rule`, for
+            one limit of a check.
         max_keys: Names in use that a process holds, 1 to 100,000,000; some 80 bytes each.
         timeout_seconds: Longest wait for Redis, above 0, at most 60.
         lease_tokens: The most that one trip brings in mode ``leased``, 1 to 1,000,000.
@@ -69,7 +79,7 @@ class RateLimiter:
         name: str = "default",
         redis_url: str | None = None,
         mode: Mode = "local",
-        on_error: OnError = "local",
+        on_error: OnErrors = "local",
         max_keys: int = 100_000,
         timeout_seconds: float = 0.25,
         lease_tokens: int = 1000,
@@ -78,7 +88,7 @@ class RateLimiter:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError("name must be 1 to 64 letters, digits or _.-")
         _one_of("mode", mode, get_args(Mode))
-        _one_of("on_error", on_error, get_args(OnError))
+        check_on_error("on_error", on_error)
         _whole("max_keys", max_keys, _MOST_KEYS)
         _whole("lease_tokens", lease_tokens, _MOST_TOKENS)
         if not isinstance(timeout_seconds, int | float) or not (
@@ -89,7 +99,7 @@ class RateLimiter:
             raise ConfigError("redis_url has no effect in mode 'local'")
         self.name = name
         self.mode: Mode = mode
-        self._on_error: OnError = on_error
+        self._on_error: OnErrors = on_error
         self._local = LocalLimiter(max_keys, clock)
         self._tally = Tally()
         self._shared: SharedBuckets | None = None
@@ -122,11 +132,12 @@ class RateLimiter:
             raise self._needs_await("check")
         return self._local.check(key, limit, cost)
 
-    def check_all(self, pairs: Iterable[tuple[str, RateLimit]], cost: int = 1) -> Decision:
+    def check_all(self, pairs: Iterable[Pair | Rule], cost: int = 1) -> Decision:
         """Take what a request costs from several names, if all have it; in mode ``local``.
 
         Args:
-            pairs: Names with their limits, 1 to 16: an organisation, a key.
+            pairs: Names with their limits, 1 to 16: an organisation, a key. As tuples, or as
+                :class:`Rule`, whose ``on_error`` has nothing to say in this mode.
             cost: As for :meth:`check`, from each.
 
         Returns:
@@ -140,10 +151,17 @@ class RateLimiter:
         """
         if self._shared is not None:
             raise self._needs_await("check_all")
-        return self._local.check_all(list(pairs), cost)
+        asked: list[Any] = list(pairs)
+        try:
+            return self._local.check_all(asked, cost)
+        except (TypeError, ValueError):
+            # Looked for only now, since most checks have none; nothing was taken.
+            if Rule not in map(type, asked):
+                raise
+        return self._local.check_all(as_pairs(asked), cost)
 
     async def acheck(
-        self, key: str, limit: RateLimit, cost: int = 1, *, on_error: OnError | None = None
+        self, key: str, limit: RateLimit, cost: int = 1, *, on_error: OnErrors | None = None
     ) -> Decision:
         """Take what a request costs, if it is there; in any mode.
 
@@ -151,7 +169,8 @@ class RateLimiter:
             key: As for :meth:`check`.
             limit: As for :meth:`check`.
             cost: As for :meth:`check`.
-            on_error: What holds for this check when Redis cannot be asked. None: as for all.
+            on_error: What holds for this check when Redis cannot be asked: a word, or an
+                :class:`OnErrorByBucket`. None: as for all.
 
         Returns:
             The decision; ``decided_by`` says by whom.
@@ -159,6 +178,7 @@ class RateLimiter:
         Raises:
             InvalidKeyError: ``key`` is empty or too long.
             ValueError: ``cost`` is out of range.
+            ConfigError: ``on_error`` is something else.
         """
         if self._shared is None:
             return self._local.check(key, limit, cost)
@@ -166,28 +186,47 @@ class RateLimiter:
 
     async def acheck_all(
         self,
-        pairs: Iterable[tuple[str, RateLimit]],
+        pairs: Iterable[Pair | Rule],
         cost: int = 1,
         *,
-        on_error: OnError | None = None,
+        on_error: OnErrors | None = None,
     ) -> Decision:
         """Take what a request costs from several names, if all have it; in any mode.
 
         Args:
-            pairs: As for :meth:`check_all`.
+            pairs: As for :meth:`check_all`; a :class:`Rule` says what holds for its limit when
+                Redis cannot be asked.
             cost: As for :meth:`check_all`.
-            on_error: As for :meth:`acheck`.
+            on_error: As for :meth:`acheck`, for all limits that say nothing themselves.
 
         Returns:
-            The decision: about the name that has to wait longest, or has least left.
+            The decision: about the name that has to wait longest, or has least left. When Redis
+            cannot be asked, one limit that says ``deny`` is enough for a refusal; those that say
+            ``allow`` are left out, and the others are counted here.
 
         Raises:
             InvalidKeyError: A name is empty or too long.
             ValueError: ``cost`` is out of range, or there are no names, or too many.
+            ConfigError: An ``on_error`` is something else.
         """
         if self._shared is None:
-            return self._local.check_all(list(pairs), cost)
-        return await self._acheck(list(pairs), cost, on_error)
+            return self.check_all(pairs, cost)
+        return await self._acheck(pairs, cost, on_error)
+
+    def note_refusal(self, limit: str) -> None:
+        """Count a refusal by the limit it was for, for the statistics; changes nothing else.
+
+        Whoever asks for several names knows what they are; here they are names.
+
+        Args:
+            limit: One of ``organization_minute``, ``organization_day``, ``key_minute``,
+                ``key_day``, ``either_minute``, ``either_day``.
+
+        Raises:
+            ConfigError: It is another one.
+        """
+        _one_of("limit", limit, REFUSED_BY)
+        self._tally.refused_because(limit)
 
     def stats(self) -> RateLimitStatistics:
         """Say what was counted so far."""
@@ -197,12 +236,14 @@ class RateLimiter:
             allowed=allowed + tally.allowed,
             refused=refused + tally.refused,
             decided_by={"local": allowed + refused, **tally.decided_by},
+            refused_by=dict(tally.refused_by),
             redis_errors=tally.errors,
             redis_timeouts=tally.timeouts,
             redis_skipped=tally.skipped,
             redis_trips=tally.trips,
             tokens_returned=tally.returned,
             breaker=None if shared is None else shared.breaker.state,
+            breaker_opened=0 if shared is None else shared.breaker.opened,
             names=names + (0 if self._leases is None else self._leases.holds()),
             displaced=displaced,
         )
@@ -229,13 +270,15 @@ class RateLimiter:
         await self.aclose()
 
     async def _acheck(
-        self, pairs: list[tuple[str, RateLimit]], cost: int, on_error: OnError | None
+        self, asked: Iterable[Pair | Rule], cost: int, on_error: OnErrors | None
     ) -> Decision:
-        _check_asked(pairs, cost)
         if on_error is None:
             on_error = self._on_error
         else:
-            _one_of("on_error", on_error, get_args(OnError))
+            check_on_error("on_error", on_error)
+        rules = as_rules(asked, on_error)
+        pairs = [(key, limit) for key, limit, _ in rules]
+        _check_asked(pairs, cost)
         limited = [pair for pair in pairs if pair[1].most_at_once is not None]
         if not limited:
             return self._local.check_all(pairs, cost)
@@ -247,9 +290,14 @@ class RateLimiter:
         if isinstance(decision, Decision):
             self._tally.decided(decision.decided_by, allowed=decision.allowed)
             return decision
-        if on_error == "local":
-            return self._local.check_all(limited, cost)
-        allow = on_error == "allow"
+        return self._unchecked(rules, cost)
+
+    def _unchecked(self, rules: list[tuple[str, RateLimit, OnErrors]], cost: int) -> Decision:
+        """Decide without Redis, as each limit has it."""
+        counted = counted_here(rules)
+        if counted:
+            return self._local.check_all(counted, cost)
+        allow = counted is not None
         by, wait = "allowed_unchecked", 0
         if not allow:
             by, wait = "denied_unchecked", _UNCHECKED_WAIT_NANOSECONDS

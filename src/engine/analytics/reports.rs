@@ -127,24 +127,45 @@ impl<V, L: RawMutexTimed<Duration = Duration>, K: StoredKey> Store<V, L, K> {
         limit: usize,
         after: Bookmark,
     ) -> (Vec<Box<[u8]>>, Option<Bookmark>) {
+        let mut keys = Vec::new();
+        let next = self.live_with_prefix(prefix, ROWS_FOR_A_PAGE, after, |key, _| {
+            keys.push(key.into());
+            keys.len() < limit
+        });
+        (keys, next)
+    }
+
+    /// Looks at so many entries, and has `read` see those that are live and whose key begins with a
+    /// prefix, until it says that it has seen enough. Returns where to go on, as
+    /// [`Self::keys_with_prefix`]. `read` is called under the lock: it must be quick and must not
+    /// call back.
+    pub fn live_with_prefix(
+        &self,
+        prefix: &[u8],
+        most: usize,
+        after: Bookmark,
+        mut read: impl FnMut(&[u8], &V) -> bool,
+    ) -> Option<Bookmark> {
         let (mut number, mut row) = after.shard_and_row();
-        let (now, mut keys, mut left) = (self.clock.now(), Vec::new(), ROWS_FOR_A_PAGE);
+        let (now, mut left, mut wants_more) = (self.clock.now(), most, true);
         while let Some(shard) = self.shards.get(number) {
-            if left == 0 || keys.len() >= limit {
-                return (keys, Some(Bookmark::at(number, row)));
+            if left == 0 || !wants_more {
+                return Some(Bookmark::at(number, row));
             }
             let shard = shard.lock();
             let places = shard.places();
             let to = row.saturating_add(ROWS_AT_ONCE.min(left)).min(places);
-            while row < to && keys.len() < limit {
-                keys.extend(shard.live_key_at(row, prefix, now, &self.table));
+            while row < to && wants_more {
+                if let Some(found) = shard.live_at(row, prefix, now, &self.table) {
+                    wants_more = read(found.key.bytes(), &found.value);
+                }
                 (row, left) = (row + 1, left - 1);
             }
             if row >= places {
                 (number, row) = (number + 1, 0);
             }
         }
-        (keys, None)
+        None
     }
 }
 

@@ -9,6 +9,7 @@ from typing import Final
 from velro_cache.exceptions import InvalidKeyError
 
 __all__ = [
+    "LONGEST_ID",
     "check_id",
     "check_moment",
     "check_new_id",
@@ -17,8 +18,10 @@ __all__ = [
     "scopes_as_json",
 ]
 
+LONGEST_ID: Final = 256
+"""Characters of an id of something that is there."""
+
 _NEW_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LONGEST_ID: Final = 256
 _SCOPE: Final = re.compile(r"[!-~]{1,128}")
 _MOST_SCOPES: Final = 256
 _LATEST: Final = 253_402_300_800.0
@@ -54,8 +57,8 @@ def check_id(text: object) -> str:
     Raises:
         InvalidKeyError: It is something else.
     """
-    if not isinstance(text, str) or not 1 <= len(text) <= _LONGEST_ID or not _is_storable(text):
-        raise InvalidKeyError(f"an id is a text of 1 to {_LONGEST_ID} characters")
+    if not isinstance(text, str) or not 1 <= len(text) <= LONGEST_ID or not _is_storable(text):
+        raise InvalidKeyError(f"an id is a text of 1 to {LONGEST_ID} characters")
     return text
 
 

@@ -203,8 +203,8 @@ def as_database_error(error: BaseException) -> DatabaseError | None:
 def _parsed(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        # Its message holds the address, and that a password.
+    except (ArgumentError, ValueError):
+        # Its message holds the address, and that a password; or part of one, where a port belongs.
         raise ConfigError(
             "the address of the database is none; such as sqlite:///keys.db or"
             " postgresql://user:password@host/name"

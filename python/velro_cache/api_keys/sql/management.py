@@ -5,7 +5,7 @@ from typing import Final
 from uuid import uuid4
 
 from velro_cache.api_keys.digests import Peppers
-from velro_cache.api_keys.key_format import KeyFormat
+from velro_cache.api_keys.key_format import KeyFormat, with_checksum
 from velro_cache.api_keys.models import ApiKey, KeyLimits
 from velro_cache.api_keys.sql import writing
 from velro_cache.api_keys.sql.checks import (
@@ -226,6 +226,7 @@ class KeyManager(OrganizationManager):
             OrganizationNotFound: Its organization is not there.
             KeyConflict: Its id is taken, or its digest is there already.
             ConfigError: The peppers at hand would never find it.
+            ValueError: What is shown of it is the key itself.
         """
         (new_id,) = await self._import([key], skip_existing=False)
         return await self._read(new_id)
@@ -243,7 +244,7 @@ class KeyManager(OrganizationManager):
             OrganizationNotFound: One of the organizations is not there.
             KeyConflict: An id is taken by another key.
             ConfigError: The peppers at hand would never find one of them.
-            ValueError: They are too many.
+            ValueError: They are too many, or what is shown of one is the key itself.
         """
         return len(await self._import(list(keys), skip_existing=True))
 
@@ -263,11 +264,20 @@ class KeyManager(OrganizationManager):
                     f"the peppers at hand do not know {key.pepper_id!r:.40}: a key under it would"
                     " never be found (for plain SHA-256: accept_plain_sha256=True)"
                 )
+            self._refuse_shown_secret(self._peppers, key)
         now = self._clock()
         rows = [key.columns(now) for key in keys]
         tags = [f"api_key:{row['id']}" for row in rows]
         async with self.changing(tags) as connection:
             return await writing.add_keys(connection, rows, skip_existing=skip_existing)
+
+    def _refuse_shown_secret(self, peppers: Peppers, key: ImportedKey) -> None:
+        """Refuse a key whose beginning, which everybody is shown, is all of it."""
+        texts = [key.shown]
+        if key.shown.isascii():
+            texts.append(with_checksum(key.shown))
+        if any(peppers.digest_under(key.pepper_id, text) == key.digest for text in texts):
+            raise ValueError("shown is the key itself; it is to be the first characters of it")
 
     def _generated(
         self, environment: str | None, now: float

@@ -11,8 +11,10 @@ from sqlalchemy import ColumnElement, Double, Select, String, Text, cast, func, 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 
+from velro_cache.api_keys.key_rows import Rows
 from velro_cache.api_keys.models import ApiKey
 from velro_cache.api_keys.sql.checks import check_id, check_moment
+from velro_cache.api_keys.sql.copying import RowCopier
 from velro_cache.api_keys.sql.database import Database
 from velro_cache.api_keys.sql.rows import as_key, changed, key_query, live
 from velro_cache.api_keys.sql.tables import api_key_last_used, api_keys
@@ -60,6 +62,7 @@ class KeyReader:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._copier = RowCopier(database) if RowCopier.can_read(database) else None
 
     async def get(self, digest: bytes) -> ApiKey | None:
         """Find one key, live or not, by its stored digest.
@@ -129,6 +132,18 @@ class KeyReader:
                 del rows
             if page:
                 yield page
+
+    def fetch_live_rows(self) -> AsyncIterator[Rows] | None:
+        """Stream all keys that are active, not revoked, and not expired, as the server sends them.
+
+        Yields:
+            Rows; see :mod:`velro_cache.api_keys.key_rows`. None: only PostgreSQL with
+            asyncpg can; :meth:`fetch_live` reads from all.
+
+        Consistency: as for :meth:`fetch_live`.
+        """
+        copier = self._copier
+        return None if copier is None else copier.live_rows(self._clock())
 
     async def list_keys(
         self, organization_id: str | None = None, *, after: str | None = None, limit: int = 100

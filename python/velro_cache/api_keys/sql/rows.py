@@ -9,10 +9,23 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import FromClause, Select, and_, or_, select, type_coerce, union
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    Select,
+    and_,
+    cast,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union,
+)
 from sqlalchemy.types import NullType
 
 from velro_cache.api_keys.models import ApiKey, KeyLimits
+from velro_cache.api_keys.sql.checks import LONGEST_ID
 from velro_cache.api_keys.sql.tables import (
     api_key_last_used,
     api_keys,
@@ -21,7 +34,7 @@ from velro_cache.api_keys.sql.tables import (
 )
 from velro_cache.exceptions import AuthorizationUnavailable
 
-__all__ = ["KEY_COLUMNS", "as_key", "changed", "key_query", "live"]
+__all__ = ["KEY_COLUMNS", "as_key", "changed", "key_query", "live", "row_query"]
 
 _MANY: Final = 1024
 """Characters of scopes that are not remembered, so that what is remembered takes little memory."""
@@ -72,11 +85,16 @@ def key_query(*, with_last_use: bool = False) -> Select[Any]:
     return select(*KEY_COLUMNS, api_key_last_used.c.last_used_at).select_from(source)
 
 
-def live(query: Select[Any], at: float) -> Select[Any]:
+def row_query() -> Select[Any]:
+    """Keys with their organization and limits, columns in the order of ``key_rows.COLUMNS``."""
+    return select(*KEY_COLUMNS, cast(null(), Double).label("last_used_at")).select_from(_SOURCE)
+
+
+def live(query: Select[Any], at: float | ColumnElement[float]) -> Select[Any]:
     """Of these, the ones that are good at a moment.
 
     Args:
-        query: Of :func:`key_query`.
+        query: Of :func:`key_query` or :func:`row_query`.
         at: Seconds since 1970.
     """
     return query.where(
@@ -119,8 +137,11 @@ def as_key(row: Sequence[Any]) -> ApiKey:
         AuthorizationUnavailable: The row holds something that no key has.
     """
     try:
-        # SQLite keeps whatever it is given, such as bytes where a text belongs.
-        if type(row[0]) is not str or type(row[1]) is not str:
+        # SQLite keeps whatever it is given, such as bytes where a text belongs. And what nobody
+        # could name, nobody could revoke.
+        if not _is_id(row[0]) or not _is_id(row[1]):
+            raise TypeError
+        if not (type(row[3]) is type(row[4]) is type(row[5]) is type(row[6]) is str):
             raise TypeError
         return ApiKey(
             id=row[0],
@@ -144,6 +165,11 @@ def as_key(row: Sequence[Any]) -> ApiKey:
         raise AuthorizationUnavailable(
             f"the row of the API key {str(row[0])!r:.80} is not one"
         ) from None
+
+
+def _is_id(text: object) -> bool:
+    """Whether :func:`check_id` takes it; in less time, for a text of a database."""
+    return type(text) is str and 0 < len(text) <= LONGEST_ID and "\0" not in text
 
 
 def _moment(value: object) -> float | None:

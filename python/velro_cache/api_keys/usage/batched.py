@@ -6,23 +6,17 @@ anything. The batch under way is kept until the sink has taken it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
-import random
-import threading
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
+from velro_cache.api_keys.batch_writer import BatchWriter
 from velro_cache.api_keys.usage.events import UsageBatch, UsageEvent, UsageSink
 from velro_cache.exceptions import ConfigError
 
 __all__ = ["BatchedUsage", "UsageStatistics"]
-
-_logger: Final = logging.getLogger("velro_cache.api_keys")
 
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 30.0
@@ -45,7 +39,7 @@ class UsageStatistics:
     failures: int
 
 
-class BatchedUsage:
+class BatchedUsage(BatchWriter[UsageBatch]):
     """Collects events and writes them in batches.
 
     ::
@@ -90,26 +84,18 @@ class BatchedUsage:
         ):
             if type(count) is not int or not 1 <= count <= most:
                 raise ConfigError(f"{name} must be an integer from 1 to {most:,}")
-        for name, seconds, longest in (
-            ("interval_seconds", interval_seconds, 3600),
-            ("write_timeout_seconds", write_timeout_seconds, 600),
-        ):
-            if not isinstance(seconds, (int, float)) or not 0.01 <= seconds <= longest:
-                raise ConfigError(f"{name} must be a number from 0.01 to {longest}")
+        super().__init__(
+            "usage of API keys was",
+            interval_seconds=interval_seconds,
+            write_timeout_seconds=write_timeout_seconds,
+            first_delay_seconds=_FIRST_DELAY_SECONDS,
+            longest_delay_seconds=_LONGEST_DELAY_SECONDS,
+        )
         self._sink = sink
         self._max_waiting = max_waiting
         self._max_batch = max_batch
-        self._interval = interval_seconds
-        self._timeout = write_timeout_seconds
         self._waiting: deque[UsageEvent] = deque()
         self._batch: UsageBatch | None = None
-        self._written = self._dropped = self._failures = self._failed_in_a_row = 0
-        self._writing = asyncio.Lock()
-        self._early = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._thread = 0
-        self._process = os.getpid()
-        self._ended = False
 
     def record(self, event: UsageEvent) -> None:
         """Take an event. Never waits and never fails; may be called from any thread.
@@ -122,43 +108,8 @@ class BatchedUsage:
             self._dropped += 1
             return
         waiting.append(event)
-        # While the sink is away, being many is no reason to ask it more often.
-        if (
-            len(waiting) >= self._max_batch
-            and not self._failed_in_a_row
-            and threading.get_ident() == self._thread
-        ):
-            self._early.set()
-
-    async def start(self) -> None:
-        """Begin to write in the background.
-
-        Raises:
-            ConfigError: It was ended.
-        """
-        if self._ended:
-            raise ConfigError("these events were ended; make another BatchedUsage")
-        if self._process != os.getpid():
-            # What waits belongs to the parent, which writes it.
-            self._forget_parent()
-        if self._task is None:
-            self._thread = threading.get_ident()
-            self._task = asyncio.create_task(self._run(), name="velro-cache usage of API keys")
-
-    async def flush(self) -> int:
-        """Write what waits, now.
-
-        Returns:
-            How many events are left, because the sink did not take them or they came meanwhile.
-        """
-        async with self._writing:
-            left = len(self._waiting) + self._in_batch
-            while left > 0:
-                batch = self._next_batch()
-                if batch is None or not await self._wrote(batch):
-                    break
-                left -= len(batch.events)
-        return len(self._waiting) + self._in_batch
+        if len(waiting) >= self._max_batch:
+            self._write_early()
 
     async def aclose(self) -> int:
         """Write what waits, and end; the sink is closed, too.
@@ -168,86 +119,42 @@ class BatchedUsage:
         Returns:
             How many events could not be written.
         """
-        self._ended = True
-        task, self._task = self._task, None
-        if task is not None:
-            self._early.set()
-            await task
-        left = await self.flush()
+        left = await super().aclose()
         self._dropped += left
-        self._waiting.clear()
-        self._batch = None
+        self._forget_all()
         await self._sink.aclose()
         return left
 
     def statistics(self) -> UsageStatistics:
         """What became of events so far, in this process."""
-        return UsageStatistics(
-            waiting=len(self._waiting) + self._in_batch,
-            written=self._written,
-            dropped=self._dropped,
-            failures=self._failures,
-        )
+        return UsageStatistics(**self._figures())
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
+    def _waiting_now(self) -> int:
+        return len(self._waiting) + (0 if self._batch is None else len(self._batch.events))
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    @property
-    def _in_batch(self) -> int:
-        return 0 if self._batch is None else len(self._batch.events)
-
-    async def _run(self) -> None:
-        while not self._ended:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._early.wait(), self._delay())
-            if not self._ended:
-                self._early.clear()
-                await self.flush()
-
-    def _delay(self) -> float:
-        """Seconds until the next write: longer after each failure, and not the same everywhere."""
-        if not self._failed_in_a_row:
-            return self._interval
-        doubled = _FIRST_DELAY_SECONDS * 2.0 ** min(self._failed_in_a_row, 20)
-        longest = max(self._interval, _LONGEST_DELAY_SECONDS)
-        return min(doubled, longest) * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
+    def _batches(self) -> Iterator[UsageBatch]:
+        left = self._waiting_now()
+        while left > 0 and (batch := self._next_batch()) is not None:
+            yield batch
+            left -= len(batch.events)
 
     def _next_batch(self) -> UsageBatch | None:
+        # The one that failed comes again, as it was.
         if self._batch is None and self._waiting:
             waiting = self._waiting
             events = tuple(waiting.popleft() for _ in range(min(len(waiting), self._max_batch)))
             self._batch = UsageBatch(uuid.uuid4().hex, events)
         return self._batch
 
-    async def _wrote(self, batch: UsageBatch) -> bool:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._sink.write(batch)
-        except ValueError as error:
-            # It would be refused the next time, too.
-            self._dropped += len(batch.events)
-            _logger.warning("usage of API keys was refused: %s", type(error).__name__)
-        except Exception as error:
-            self._failures += 1
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row == 1:
-                # By its kind alone: its text may hold anything.
-                _logger.warning("usage of API keys was not written: %s", type(error).__name__)
-            return False
-        else:
-            self._written += len(batch.events)
-        self._failed_in_a_row = 0
-        self._batch = None
-        return True
+    def _size_of(self, batch: UsageBatch) -> int:
+        return len(batch.events)
 
-    def _forget_parent(self) -> None:
-        self._process = os.getpid()
+    async def _write(self, batch: UsageBatch) -> None:
+        await self._sink.write(batch)
+
+    def _forget(self, batch: UsageBatch) -> None:
+        self._batch = None
+
+    def _forget_all(self) -> None:
         self._waiting = deque()
         self._batch = None
-        self._task = None
-        self._writing, self._early = asyncio.Lock(), asyncio.Event()
-        self._written = self._dropped = self._failures = self._failed_in_a_row = 0

@@ -21,9 +21,11 @@ try:
         Table,
         delete,
         func,
+        make_url,
         select,
     )
     from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 except ImportError as error:
     raise ImportError(
@@ -86,7 +88,11 @@ class SqlUsage:
             await connection.run_sync(metadata.create_all)
 
     async def write(self, batch: UsageBatch) -> None:
-        """See :class:`UsageSink`."""
+        """See :class:`UsageSink`.
+
+        Raises:
+            ValueError: The database takes no such values, now or later.
+        """
         rows = [
             {
                 "batch_id": batch.id,
@@ -102,8 +108,14 @@ class SqlUsage:
             for position, event in enumerate(batch.events)
         ]
         statement = self._insert(api_key_usage).on_conflict_do_nothing()
-        async with self._engine.begin() as connection:
-            await connection.execute(statement, rows)
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(statement, rows)
+        except DBAPIError as error:
+            if not _is_of_values(error):
+                raise
+            # Kept, they would be in the way of all events after them.
+            raise ValueError("the database takes no such values") from None
 
     async def requests_of(self, organization_id: str, *, since: float, until: float) -> int:
         """Count the requests of an organization.
@@ -143,10 +155,19 @@ class SqlUsage:
             await self._engine.dispose()
 
 
-def _engine_of(url: str | URL) -> AsyncEngine:
-    from sqlalchemy.engine import make_url
+def _is_of_values(error: DBAPIError) -> bool:
+    """Whether what was written is wrong, now and later, rather than the database away."""
+    # Not all drivers have a class of errors for it; classes 22 and 23 of SQL are these.
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, (DataError, IntegrityError)) or str(state)[:2] in ("22", "23")
 
-    parsed = make_url(url)
+
+def _engine_of(url: str | URL) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Its message may hold the password.
+        raise ConfigError("the address of the database is none") from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is not None:
         parsed = parsed.set(drivername=driver)

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from velro_cache.api_keys.key_format import holds_key
 from velro_cache.cli.keys import importing
 from velro_cache.cli.keys.connection import (
     add_action,
@@ -160,7 +161,7 @@ def _add_rotate(actions: Any) -> None:
     )
     add_database_options(parser, writes=True)
     add_format_options(parser)
-    parser.add_argument("key", metavar="ID", help="id of the old key")
+    parser.add_argument("key", type=_id, metavar="ID", help="id of the old key")
     parser.add_argument(
         "--overlap",
         type=_overlap,
@@ -191,7 +192,7 @@ def rotate(options: argparse.Namespace) -> int:
 def _add_revoke(actions: Any) -> None:
     parser = add_action(actions, "revoke", help="end a key for good")
     add_database_options(parser, writes=True)
-    parser.add_argument("key", metavar="ID", help="id of the key")
+    parser.add_argument("key", type=_id, metavar="ID", help="id of the key")
     parser.add_argument("--json", action="store_true", help="print the key as JSON")
     parser.set_defaults(run=revoke)
 
@@ -234,6 +235,16 @@ def _note(text: str) -> None:
 
 
 _checked = importing.as_config_errors
+
+
+def _id(text: str) -> str:
+    if holds_key(text):
+        # Without it: what is said here ends up in logs.
+        raise argparse.ArgumentTypeError(
+            "this is a key, not the id of one (velro-cache keys list tells ids); it is in the"
+            " history of your shell now, so have it revoked"
+        )
+    return text
 
 
 def _days(text: str) -> float:

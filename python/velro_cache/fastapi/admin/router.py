@@ -15,7 +15,7 @@ from velro_cache.fastapi.admin.cross_site import checked_origins
 from velro_cache.fastapi.admin.dashboard.pages import add_dashboard
 from velro_cache.fastapi.admin.guarding import checked_guard, guarded_by
 from velro_cache.fastapi.admin.health import add_health_routes
-from velro_cache.fastapi.admin.metrics import add_metrics_route
+from velro_cache.fastapi.admin.metrics import Collects, add_metrics_route
 from velro_cache.fastapi.admin.observing import add_observing_routes
 from velro_cache.fastapi.admin.rate_limit import TokenBucket
 from velro_cache.fastapi.admin.reading import add_reading_routes
@@ -38,6 +38,7 @@ def create_admin_router(
     changing_guard: Callable[..., Any] | None = None,
     cache: OptimizedCacheManager | None = None,
     metrics: bool | None = None,
+    collectors: Collection[Collects] = (),
     dashboard: bool = True,
     dashboard_guard: Callable[..., Any] | None = None,
     trusted_origins: Collection[str] = (),
@@ -66,6 +67,8 @@ def create_admin_router(
         cache: Which cache. None: that of the application, as ``CacheManagerDep`` finds it.
         metrics: Whether there is a route for Prometheus; needs the extra ``prometheus``. None: if
             that is installed.
+        collectors: What that route shows besides the cache, such as an ``ApiKeyCollector`` and a
+            ``RateLimitCollector`` of ``velro_cache.prometheus``.
         dashboard: Whether there is a page for operators, at ``prefix`` and a slash.
         dashboard_guard: Of that page, in place of ``guard``: browsers cannot send a bearer token
             when a page is opened. The page holds no data; it asks the routes for them, with the
@@ -86,8 +89,9 @@ def create_admin_router(
         A router for ``app.include_router(...)``.
 
     Raises:
-        ValueError: ``guard`` is None; ``prefix``, an origin or a number cannot be used.
-        TypeError: A guard is not a dependency.
+        ValueError: ``guard`` is None; ``prefix``, an origin or a number cannot be used; two
+            collectors have a metric of the same name, or there is no route to show them.
+        TypeError: A guard is not a dependency, or a collector is none.
         ImportError: ``metrics`` without prometheus-client.
 
     Consistency:
@@ -132,8 +136,10 @@ def create_admin_router(
         metrics = find_spec("prometheus_client") is not None
     if metrics:
         measuring = part([_or(guard, "metrics_guard", metrics_guard)], ReadingRoute)
-        add_metrics_route(measuring, admin)
+        add_metrics_route(measuring, admin, collectors)
         parts.append(measuring)
+    elif collectors:
+        raise ValueError("collectors are shown by the metrics route, which is left out")
     for one in parts:
         router.include_router(one)
     if dashboard:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Response, WebSocketException
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.requests import HTTPConnection
+from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.exceptions import HTTPException
 
@@ -17,12 +18,15 @@ from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
 from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, KeyGate, NotesUse
 from velro_cache.fastapi.api_keys.limiting import Limiter
+from velro_cache.rate_limit import OnErrors
 
 __all__ = ["ApiKeyAuth"]
 
 _POLICY_VIOLATION: Final = 1008
 _TRY_AGAIN_LATER: Final = 1013
 _NOBODY_CAN_TELL: Final = 503
+_LET_IN: Final = "velro_cache.api_keys.let_in"
+"""In the scope of a request: by which gate it was let in, and with which key."""
 
 
 class _AsBearer(SecurityBase):
@@ -50,6 +54,8 @@ class ApiKeyAuth(SecurityBase):
         async def items(key: Annotated[ApiKey, Depends(reads)]): ...
 
     Make it at module level. In tests: ``app.dependency_overrides[reads] = lambda: some_key``.
+    ``Security(reads, scopes=["admin"])`` needs that scope, too. However often a request comes by
+    one of these, with whatever scopes, it is charged once.
 
     A whole application is guarded at less cost by :class:`ApiKeyMiddleware`. With both, a request
     is charged twice: give the limiter to one of them.
@@ -57,6 +63,9 @@ class ApiKeyAuth(SecurityBase):
     Args:
         keys: Tells what a key is good for.
         limiter: Asked with the limits that come with the key. None: nobody is asked.
+        organization_on_error: What holds for limits of organizations while Redis cannot be asked,
+            as for :class:`ApiKeyMiddleware`. None: as the limiter has it.
+        key_on_error: Likewise for limits of keys.
         scopes: What a key needs, all of them.
         headers: As for :class:`ApiKeyMiddleware`, and so are the following.
         query_parameter: A parameter of the query that may hold the key. None: none.
@@ -80,6 +89,8 @@ class ApiKeyAuth(SecurityBase):
         scopes: Collection[str] = (),
         *,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
         unknown_status: int = 403,
@@ -92,6 +103,8 @@ class ApiKeyAuth(SecurityBase):
         self._gate = KeyGate(
             keys,
             limiter=limiter,
+            organization_on_error=organization_on_error,
+            key_on_error=key_on_error,
             scopes=scopes,
             headers=headers,
             query_parameter=query_parameter,
@@ -120,6 +133,7 @@ class ApiKeyAuth(SecurityBase):
         self,
         connection: HTTPConnection,
         response: Response,
+        security_scopes: SecurityScopes,
         _as_bearer: Annotated[None, Depends(_AS_BEARER)] = None,
     ) -> ApiKey:
         """Check a request.
@@ -132,19 +146,26 @@ class ApiKeyAuth(SecurityBase):
             WebSocketException: The same of a WebSocket: 1008, or 1013 where nobody can tell.
         """
         gate, scope = self._gate, connection.scope
+        also = security_scopes.scopes
+        gate_before, key_before = scope.get(_LET_IN, (None, None))
         try:
-            key = gate.recall(scope)
+            key = key_before if gate_before is gate else gate.recall(scope)
             if key is None:
                 key = await gate.identify(scope)
-            if not gate.may(key):
-                raise gate.lacks_scope()
+            if not gate.may(key) or not key.has(*also):
+                raise gate.lacks_scope(also)
+            if gate_before is gate:
+                return key
             decision = await gate.charge(key)
         except HTTPException as error:
             if scope["type"] != "websocket":
                 raise
             code = _TRY_AGAIN_LATER if error.status_code == _NOBODY_CAN_TELL else _POLICY_VIOLATION
             raise WebSocketException(code, str(error.detail)) from None
-        gate.tell(scope.setdefault("state", {}), key, decision)
+        scope[_LET_IN] = gate, key
+        state = scope.setdefault("state", {})
+        # Without a limiter here, what the one of the middleware said is true still.
+        gate.tell(state, key, state.get("rate_limit") if decision is None else decision)
         if decision is not None:
             _add(response, decision)
         return key

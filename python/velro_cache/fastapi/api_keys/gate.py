@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
-from velro_cache.exceptions import ApiKeyError, VelroCacheError
+from velro_cache.exceptions import ApiKeyError, MissBudgetExceeded, VelroCacheError
 from velro_cache.fastapi.api_keys.finding import KeyFinder
 from velro_cache.fastapi.api_keys.limiting import AppliedLimits, KeyLimiter, Limiter
 from velro_cache.fastapi.api_keys.refusals import (
@@ -20,11 +20,13 @@ from velro_cache.fastapi.api_keys.refusals import (
 from velro_cache.fastapi.api_keys.sources import RequestSource
 from velro_cache.fastapi.bearer import BearerChallenge, quotable
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
-from velro_cache.rate_limit import Decision
+from velro_cache.rate_limit import Decision, OnErrors
+from velro_cache.sparing_log import SparingLog
 
-__all__ = ["DEFAULT_HEADERS", "KeyGate", "NotesUse"]
+__all__ = ["DEFAULT_HEADERS", "FAILURES", "KeyGate", "NotesUse"]
 
-log = logging.getLogger("velro_cache.api_keys")
+FAILURES: Final = SparingLog(logging.getLogger("velro_cache.api_keys"))
+"""Of all gates of this process together: there may be one for each route."""
 
 DEFAULT_HEADERS: Final = ("Authorization", "X-API-Key")
 """Where a key is looked for if nobody says where."""
@@ -44,6 +46,8 @@ class KeyGate:
     Args:
         keys: Tells what a key is good for.
         limiter: Asked with the limits of the organization and the key. None: nobody is asked.
+        organization_on_error: See :class:`KeyLimiter`; likewise ``key_on_error``.
+        key_on_error: None: as the limiter has it.
         scopes: Which of them a key needs, all.
         headers: Where the key may stand; see :class:`KeyFinder`.
         query_parameter: Likewise. None: not there.
@@ -76,6 +80,8 @@ class KeyGate:
         keys: ApiKeyCache,
         *,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         scopes: Collection[str] = (),
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
@@ -94,7 +100,9 @@ class KeyGate:
         self.find: Final = self.finder.find
         self._recall = keys.recall
         self._verify = keys.verify
-        self._limiter = None if limiter is None else KeyLimiter(limiter)
+        self._limiter = (
+            None if limiter is None else KeyLimiter(limiter, organization_on_error, key_on_error)
+        )
         self._needed = frozenset(scopes)
         self.needed_scope: Final = quotable("scopes", " ".join(sorted(scopes))) or None
         self._unknown_status = unknown_status
@@ -150,7 +158,9 @@ class KeyGate:
             raise refused(error, self.challenge, self._unknown_status) from None
         except VelroCacheError as error:
             # Whatever else it is, it is no grant; what was behind it may name hosts and users.
-            log.error("API keys cannot be checked: %s", type(error).__name__)
+            if not isinstance(error, MissBudgetExceeded):
+                # That one anybody could have said as often as he likes; the cache counts it.
+                FAILURES.failed(logging.ERROR, "API keys cannot be checked", error)
             raise cannot_tell(error) from error
 
     def may(self, key: ApiKey) -> bool:
@@ -161,9 +171,20 @@ class KeyGate:
         """
         return not self._needed or key.scopes >= self._needed
 
-    def lacks_scope(self) -> AccessDenied:
-        """What somebody is told whose key has too few scopes."""
-        return AccessDenied(self.challenge, self.needed_scope)
+    def lacks_scope(self, also: Collection[str] = ()) -> AccessDenied:
+        """What somebody is told whose key has too few scopes.
+
+        Args:
+            also: What was needed besides those of this gate.
+        """
+        needed = self.needed_scope
+        if also:
+            try:
+                needed = quotable("scopes", " ".join(sorted(self._needed.union(also))))
+            except ValueError:
+                # Such as one with quotes, which has no place in a header.
+                needed = None
+        return AccessDenied(self.challenge, needed)
 
     async def charge(self, key: ApiKey) -> Decision | None:
         """Charge a request, and take note of the use.
@@ -185,10 +206,11 @@ class KeyGate:
                 decision = limiter.check(key) if limiter.is_local else await limiter.acheck(key)
             except VelroCacheError as error:
                 # Such as limits in the row of the key that are none.
-                log.error("the limits of a key cannot be checked: %s", type(error).__name__)
+                FAILURES.failed(logging.ERROR, "the limits of a key cannot be checked", error)
                 raise cannot_tell(error) from error
             # Not a truth value of something else: only a yes is a yes.
             if decision is not None and decision.allowed is not True:
+                limiter.note_refusal(key, decision)
                 raise RequestLimitExceeded(decision)
         self.note(key)
         return decision
@@ -203,7 +225,7 @@ class KeyGate:
             try:
                 self._note(key.id)
             except Exception as error:
-                log.warning("the use of a key could not be noted: %s", type(error).__name__)
+                FAILURES.failed(logging.WARNING, "the use of a key could not be noted", error)
 
     @staticmethod
     def tell(state: MutableMapping[str, Any], key: ApiKey, decision: Decision | None) -> None:

@@ -13,15 +13,14 @@ from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.models import ApiKey
 from velro_cache.api_keys.usage.events import UsageEvent, UsageRecorder
 from velro_cache.fastapi.answering import answer, refuse
-from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, KeyGate, NotesUse
+from velro_cache.fastapi.api_keys.gate import DEFAULT_HEADERS, FAILURES, KeyGate, NotesUse
 from velro_cache.fastapi.api_keys.limiting import Limiter
 from velro_cache.fastapi.api_keys.templates import path_template
 from velro_cache.fastapi.public_paths import PublicPaths
 from velro_cache.fastapi.refusals import AccessDenied, AuthenticationRequired
+from velro_cache.rate_limit import OnErrors
 
 __all__ = ["ApiKeyMiddleware"]
-
-log = logging.getLogger("velro_cache.api_keys")
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -52,6 +51,10 @@ class ApiKeyMiddleware:
         keys: Tells what a key is good for.
         limiter: A :class:`velro_cache.rate_limit.RateLimiter`, asked with the limits that come with
             the key; organization and key are charged together or not at all. None: no limits.
+        organization_on_error: What holds for limits of organizations while Redis cannot be asked:
+            ``local``, ``allow``, ``deny``, or an
+            :class:`velro_cache.rate_limit.OnErrorByBucket`. None: as the limiter has it.
+        key_on_error: Likewise for limits of keys.
         scopes: What a key needs, all of them; for all paths.
         headers: Where the key may stand: ``Authorization`` (``Bearer <key>``), or headers that hold
             the key alone. Where two are there, they must hold the same key.
@@ -86,6 +89,8 @@ class ApiKeyMiddleware:
         *,
         keys: ApiKeyCache,
         limiter: Limiter | None = None,
+        organization_on_error: OnErrors | None = None,
+        key_on_error: OnErrors | None = None,
         scopes: Collection[str] = (),
         headers: Sequence[str] = DEFAULT_HEADERS,
         query_parameter: str | None = None,
@@ -105,6 +110,8 @@ class ApiKeyMiddleware:
         self._gate = KeyGate(
             keys,
             limiter=limiter,
+            organization_on_error=organization_on_error,
+            key_on_error=key_on_error,
             scopes=scopes,
             headers=headers,
             query_parameter=query_parameter,
@@ -119,8 +126,17 @@ class ApiKeyMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, a WebSocket or a lifespan."""
-        if scope["type"] not in _SERVED or self._public.includes(scope):
+        """Serve a request, a WebSocket or a lifespan.
+
+        Raises:
+            TypeError: It is something else, which is not let through.
+        """
+        if scope["type"] not in _SERVED:
+            if scope["type"] != "lifespan":
+                # Whatever it is, nobody has looked for a key in it.
+                raise TypeError("API keys are for requests and WebSockets, not for other scopes")
+            return await self._app(scope, receive, send)
+        if self._public.includes(scope):
             return await self._app(scope, receive, send)
         gate = self._gate
         try:
@@ -201,7 +217,7 @@ class ApiKeyMiddleware:
                     )
                 )
             except Exception as error:
-                log.warning("the use of a key could not be recorded: %s", type(error).__name__)
+                FAILURES.failed(logging.WARNING, "the use of a key could not be recorded", error)
 
 
 def _with_headers(send: Send, headers: Sequence[tuple[bytes, bytes]]) -> Send:

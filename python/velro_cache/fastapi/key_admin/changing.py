@@ -3,15 +3,15 @@
 No ``from __future__ import annotations`` here: FastAPI reads these annotations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from velro_cache.api_keys.models import ApiKey, KeyLimits
 from velro_cache.fastapi.admin.answers import Message
 from velro_cache.fastapi.admin.invalidating import where_it_holds
-from velro_cache.fastapi.admin.requests import ChangeRequest
 from velro_cache.fastapi.key_admin.answers import (
     ApiKeyAnswer,
     ChangedAnswer,
@@ -25,7 +25,9 @@ from velro_cache.fastapi.key_admin.bodies import (
     CreateKey,
     CreateOrganization,
     ExpireKey,
+    LimitsBody,
     NameKey,
+    NameOrganization,
     RefreshNow,
     RotateKey,
     SetKeyActive,
@@ -81,7 +83,7 @@ def add_organization_routes(router: APIRouter, admin: KeyAdminContext) -> None:
                 body.name,
                 organization_id=body.organization_id,
                 plan=body.plan,
-                limits=None if body.limits is None else body.limits.limits(),
+                limits=_limits(body.limits),
             )
             change.names["organization_id"] = made.id
             return OrganizationAnswer.of(made)
@@ -92,11 +94,10 @@ def add_organization_routes(router: APIRouter, admin: KeyAdminContext) -> None:
         "/organizations/plan", response_model=ChangedAnswer, summary="Say what it has booked"
     )
     async def set_plan(request: Request, body: SetPlan) -> Any:
-        async def work(about: About) -> Any:
+        async def work(about: About) -> None:
             await keys.set_plan(body.organization_id, body.plan, **about)
-            return _changed(admin, body, organization_id=body.organization_id)
 
-        return await make(admin, request, _of_organization("set_plan", body), work)
+        return await _make(admin, request, "set_plan", body, work)
 
     @router.post(
         "/organizations/limits",
@@ -104,13 +105,11 @@ def add_organization_routes(router: APIRouter, admin: KeyAdminContext) -> None:
         summary="Say how many requests all its keys may make",
     )
     async def set_organization_limits(request: Request, body: SetOrganizationLimits) -> Any:
-        limits = None if body.limits is None else body.limits.limits()
-
-        async def work(about: About) -> Any:
+        async def work(about: About) -> None:
+            limits = _limits(body.limits)
             await keys.set_limits(limits, organization_id=body.organization_id, **about)
-            return _changed(admin, body, organization_id=body.organization_id)
 
-        return await make(admin, request, _of_organization("set_organization_limits", body), work)
+        return await _make(admin, request, "set_organization_limits", body, work)
 
     @router.post(
         "/organizations/active",
@@ -118,11 +117,10 @@ def add_organization_routes(router: APIRouter, admin: KeyAdminContext) -> None:
         summary="Switch an organization with all its keys on or off",
     )
     async def set_organization_active(request: Request, body: SetOrganizationActive) -> Any:
-        async def work(about: About) -> Any:
+        async def work(about: About) -> None:
             await keys.set_active(body.is_active, organization_id=body.organization_id, **about)
-            return _changed(admin, body, organization_id=body.organization_id)
 
-        return await make(admin, request, _of_organization("set_organization_active", body), work)
+        return await _make(admin, request, "set_organization_active", body, work)
 
 
 def add_key_routes(router: APIRouter, admin: KeyAdminContext) -> None:
@@ -150,7 +148,7 @@ def add_key_routes(router: APIRouter, admin: KeyAdminContext) -> None:
                 name=body.name,
                 expires_at=body.expires_at,
                 environment=body.environment,
-                limits=None if body.limits is None else body.limits.limits(),
+                limits=_limits(body.limits),
             )
             change.names["key_id"] = made.key.id
             return _told_once(created_answer(admin, made))
@@ -168,43 +166,38 @@ def add_key_routes(router: APIRouter, admin: KeyAdminContext) -> None:
             made = await keys.rotate(body.key_id, overlap_seconds=body.overlap_seconds, **about)
             return _told_once(created_answer(admin, made))
 
-        return await make(admin, request, _of_key("rotate_key", body), work)
+        change = Change("rotate_key", body, {"key_id": body.key_id})
+        return await make(admin, request, change, work)
 
     @router.post("/keys/revoke", response_model=ChangedAnswer, summary="End a key for good")
     async def revoke_key(request: Request, body: NameKey) -> Any:
-        async def work(about: About) -> Any:
-            key = await keys.revoke(body.key_id, **about)
-            return _changed(admin, body, key_id=key.id, key=_answer(admin, key))
+        async def work(about: About) -> ApiKey:
+            return await keys.revoke(body.key_id, **about)
 
-        return await make(admin, request, _of_key("revoke_key", body), work)
+        return await _make(admin, request, "revoke_key", body, work)
 
     @router.post("/keys/expire", response_model=ChangedAnswer, summary="Say when a key ends")
     async def expire_key(request: Request, body: ExpireKey) -> Any:
-        async def work(about: About) -> Any:
-            key = await keys.expire(body.key_id, body.expires_at, **about)
-            return _changed(admin, body, key_id=key.id, key=_answer(admin, key))
+        async def work(about: About) -> ApiKey:
+            return await keys.expire(body.key_id, body.expires_at, **about)
 
-        return await make(admin, request, _of_key("expire_key", body), work)
+        return await _make(admin, request, "expire_key", body, work)
 
     @router.post(
         "/keys/limits", response_model=ChangedAnswer, summary="Say how many requests it may make"
     )
     async def set_key_limits(request: Request, body: SetKeyLimits) -> Any:
-        limits = None if body.limits is None else body.limits.limits()
+        async def work(about: About) -> None:
+            await keys.set_limits(_limits(body.limits), key_id=body.key_id, **about)
 
-        async def work(about: About) -> Any:
-            await keys.set_limits(limits, key_id=body.key_id, **about)
-            return _changed(admin, body, key_id=body.key_id)
-
-        return await make(admin, request, _of_key("set_key_limits", body), work)
+        return await _make(admin, request, "set_key_limits", body, work)
 
     @router.post("/keys/active", response_model=ChangedAnswer, summary="Switch a key on or off")
     async def set_key_active(request: Request, body: SetKeyActive) -> Any:
-        async def work(about: About) -> Any:
+        async def work(about: About) -> None:
             await keys.set_active(body.is_active, key_id=body.key_id, **about)
-            return _changed(admin, body, key_id=body.key_id)
 
-        return await make(admin, request, _of_key("set_key_active", body), work)
+        return await _make(admin, request, "set_key_active", body, work)
 
 
 def add_refresh(router: APIRouter, admin: KeyAdminContext) -> None:
@@ -230,25 +223,30 @@ def add_refresh(router: APIRouter, admin: KeyAdminContext) -> None:
         return await make(admin, request, Change("refresh", body), work)
 
 
-def _of_organization(
-    action: str, body: SetPlan | SetOrganizationLimits | SetOrganizationActive
-) -> Change:
-    return Change(action, body, {"organization_id": body.organization_id})
+async def _make(
+    admin: KeyAdminContext,
+    request: Request,
+    action: str,
+    body: NameOrganization | NameKey,
+    work: Callable[[About], Awaitable[ApiKey | None]],
+) -> Any:
+    """Change an organization or a key that is there, and say where that holds."""
+    names = body.model_dump(include={"organization_id", "key_id"})
+
+    async def change(about: About) -> ChangedAnswer:
+        key = await work(about)
+        cache = admin.administration.cache.manager
+        return ChangedAnswer(
+            **names,
+            key=None if key is None else ApiKeyAnswer.of(key, admin.now().timestamp()),
+            holds=where_it_holds(cache, body.wait or cache.config.invalidation_wait),
+        )
+
+    return await make(admin, request, Change(action, body, names), change)
 
 
-def _of_key(action: str, body: NameKey) -> Change:
-    return Change(action, body, {"key_id": body.key_id})
-
-
-def _changed(admin: KeyAdminContext, body: ChangeRequest, **what: Any) -> ChangedAnswer:
-    cache = admin.administration.cache.manager
-    return ChangedAnswer(
-        **what, holds=where_it_holds(cache, body.wait or cache.config.invalidation_wait)
-    )
-
-
-def _answer(admin: KeyAdminContext, key: Any) -> ApiKeyAnswer:
-    return ApiKeyAnswer.of(key, admin.now().timestamp())
+def _limits(body: LimitsBody | None) -> KeyLimits | None:
+    return None if body is None else body.limits()
 
 
 def _told_once(answer: CreatedKeyAnswer) -> JSONResponse:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
+from velro_cache.api_keys.key_format import holds_key
 from velro_cache.exceptions import (
     AuthorizationUnavailable,
     CacheStoppedError,
@@ -88,6 +89,7 @@ async def make(admin: KeyAdminContext, request: Request, change: Change, work: W
             tell, or the database did not answer.
     """
     actor = actor_of(request)
+    _refuse_keys(change.body)
     _take_turn(admin)
     task = asyncio.ensure_future(_made(admin, change, work, actor))
     admin.running.add(task)
@@ -124,6 +126,15 @@ def created_answer(admin: KeyAdminContext, created: Any) -> CreatedKeyAnswer:
     """
     key = ApiKeyAnswer.of(created.key, admin.now().timestamp())
     return CreatedKeyAnswer(key=key, plain_key=created.plain.reveal())
+
+
+def _refuse_keys(body: Reasoned) -> None:
+    """Refuse a body with a key in it, such as in the place of an id: all of it is written down."""
+    if any(holds_key(text) for text in body.model_dump().values() if isinstance(text, str)):
+        raise HTTPException(
+            422,
+            "There is an API key in it, which is to be written nowhere; a key is named by its id",
+        )
 
 
 def _take_turn(admin: KeyAdminContext) -> None:

@@ -55,5 +55,9 @@ def read_key_page(*, read_only: bool, has_usage: bool, has_refresh: bool) -> Pag
         name: (KEY_ASSETS / f"{name}.html").read_text("utf-8") if is_shown else ""
         for name, is_shown in shown.items()
     }
+    # The same fields twice: of the organization, and of a key.
+    fields = (KEY_ASSETS / "limits.html").read_text("utf-8")
+    for name, of in (("organization_limits", ""), ("key_limits", "key-")):
+        parts[name] = fields.replace("{{of}}", of)
     own = [name for name in files_in(KEY_ASSETS) if not name.endswith(".html")]
     return put_together(KEY_ASSETS / "page.html", {ASSETS: SHARED, KEY_ASSETS: own}, parts)

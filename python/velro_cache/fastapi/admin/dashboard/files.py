@@ -18,7 +18,12 @@ _CONTENT_TYPES: Final = {
 }
 """By the end of a name; the licence of what is not ours has none."""
 
-_FRAGMENTS: Final = frozenset({"page.html", "changing.html", "vendor/SHA256SUMS"})
+_IN_EVERY_PAGE: Final = ("head", "signing_in")
+"""What stands in this page and in others, each in a file of its own."""
+
+_FRAGMENTS: Final = frozenset(
+    {"page.html", "changing.html", "head.html", "signing_in.html", "vendor/SHA256SUMS"}
+)
 """What goes to browsers within the page, or not at all."""
 
 
@@ -68,7 +73,8 @@ def put_together(
     """Read a page and what belongs to it.
 
     Args:
-        page: Its text, with ``{{assets}}`` where the folder of its files belongs.
+        page: Its text, with ``{{assets}}`` where the folder of its files belongs, ``{{head}}``
+            where what every page begins with does, and ``{{signing_in}}`` where somebody signs in.
         files: Names of files by the folder they are in; no name may be in two of them.
         parts: What goes where ``{{name}}`` is, by name.
 
@@ -85,6 +91,7 @@ def put_together(
         digest.update(f"{name} {len(content)}\n".encode() + content)
     version = digest.hexdigest()[:16]
     text = page.read_text("utf-8")
-    for name, part in (*parts.items(), ("assets", f"assets/{version}")):
+    shared = {name: (ASSETS / f"{name}.html").read_text("utf-8") for name in _IN_EVERY_PAGE}
+    for name, part in (*shared.items(), *parts.items(), ("assets", f"assets/{version}")):
         text = text.replace(f"{{{{{name}}}}}", part)
     return PageFiles(text.encode(), version, assets)

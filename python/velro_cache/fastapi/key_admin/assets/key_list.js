@@ -1,11 +1,13 @@
-// The keys of the chosen organization: which there are, a new one, another one in its place, the end.
+// The keys of the chosen organization: which there are, a new one, and what is done with each.
 
 import { ask } from "./api.js";
 import { confirmed } from "./asking.js";
 import { change } from "./doing.js";
 import { byId, element, nothing, say, table } from "./dom.js";
+import { limitsText } from "./limits.js";
 import { forgetMade, showMade } from "./made.js";
 import { moment } from "./moments.js";
+import { askEnd, askLimits, initOneKey } from "./one_key.js";
 import { chosen } from "./organizations.js";
 
 const LEVELS = { live: "good", off: "warning", expired: "warning", revoked: "critical" };
@@ -39,21 +41,31 @@ export function forgetKeys() {
   byId("keys").replaceChildren();
 }
 
+const nameOf = (key) => key.name || key.shown || key.id;
+
 function actions(key) {
-  if (byId("asking") === null) return "–"; // read only
-  const name = key.name || key.shown || key.id;
+  if (byId("asking") === null || key.state === "revoked") return "–"; // read only, or over
   const button = (text, kind, work) =>
     element(
       "button",
-      { type: "button", class: `link ${kind}`, "aria-label": `${text} ${name}`, onclick: () => work(key) },
+      {
+        type: "button",
+        class: `link ${kind}`,
+        "aria-label": `${text} ${nameOf(key)}`,
+        "data-key": key.id,
+        "data-work": text,
+        onclick: () => work(key),
+      },
       text,
     );
+  const hasEnded = key.state === "expired";
   return element(
     "span",
     { class: "actions" },
     key.state === "live" ? button("Rotate", "", rotate) : null,
-    key.state === "revoked" ? null : button("Revoke", "danger", revoke),
-    key.state === "revoked" ? "–" : null,
+    hasEnded ? null : button("Limit", "", limit),
+    hasEnded ? null : button("Expire", "", expire),
+    button("Revoke", "danger", revoke),
   );
 }
 
@@ -63,6 +75,7 @@ function showKeys() {
     { title: "Begins with", kind: "name" },
     { title: "State", kind: "text" },
     { title: "Scopes", kind: "text" },
+    { title: "Limits", kind: "text" },
     { title: "Made", kind: "nowrap" },
     { title: "Last used", kind: "nowrap" },
     { title: "Ends", kind: "nowrap" },
@@ -73,14 +86,22 @@ function showKeys() {
     element("code", {}, `${key.shown}…`),
     element("span", { class: `verdict ${LEVELS[key.state]}` }, key.state),
     key.scopes.length ? element("code", {}, key.scopes.join(" ")) : "–",
+    limitsText(key.limits),
     moment(key.created_at),
     moment(key.last_used_at, "never"),
     key.revoked_at === null ? moment(key.expires_at, "never") : moment(key.revoked_at),
     actions(key),
   ]);
-  byId("keys").replaceChildren(
+  const place = byId("keys");
+  const before = place.contains(document.activeElement) ? document.activeElement.dataset : {};
+  place.replaceChildren(
     listed.length ? table("Keys", columns, rows) : nothing("It has no key yet."),
   );
+  // Who came by keyboard goes on where the button was, if it still is.
+  if (before.key) {
+    const same = ({ dataset }) => dataset.key === before.key && dataset.work === before.work;
+    ([...place.querySelectorAll("button")].find(same) ?? byId("chosen-title")).focus();
+  }
   byId("more-keys").hidden = after === null;
 }
 
@@ -103,7 +124,7 @@ async function create(event) {
 
 async function rotate(key) {
   const answer = await confirmed({
-    title: `Rotate ${key.name || key.shown}?`,
+    title: `Rotate ${nameOf(key)}?`,
     text: "A new key takes its place, with the same name, scopes and limits.",
     yes: "Rotate",
     hasOverlap: true,
@@ -116,9 +137,30 @@ async function rotate(key) {
   });
 }
 
+async function expire(key) {
+  const answer = await askEnd(key, nameOf(key));
+  if (answer === null) return;
+  const body = { key_id: key.id, expires_at: answer.expiresAt, reason: answer.reason };
+  await change(byId("said"), "keys/expire", body, async () => {
+    await changed();
+    say(byId("said"), `${nameOf(key)} ends ${moment(answer.expiresAt)}.`, "good");
+  });
+}
+
+async function limit(key) {
+  const answer = await askLimits(key, nameOf(key));
+  if (answer === null) return;
+  const body = { key_id: key.id, limits: answer.limits, reason: answer.reason };
+  await change(byId("said"), "keys/limits", body, async () => {
+    await changed();
+    const limits = answer.limits === null ? "no limits of its own" : limitsText(answer.limits);
+    say(byId("said"), `${nameOf(key)} has ${limits}. The next request sees it.`, "good");
+  });
+}
+
 async function revoke(key) {
   const answer = await confirmed({
-    title: `Revoke ${key.name || key.shown}?`,
+    title: `Revoke ${nameOf(key)}?`,
     text: `The key ${key.shown}… ends now, for good. Whoever uses it is refused from the next request on.`,
     yes: "Revoke for good",
     isDanger: true,
@@ -126,7 +168,7 @@ async function revoke(key) {
   if (answer === null) return;
   await change(byId("said"), "keys/revoke", { key_id: key.id, reason: answer.reason }, async () => {
     await changed();
-    say(byId("said"), `${key.name || key.shown} is revoked.`, "good");
+    say(byId("said"), `${nameOf(key)} is revoked.`, "good");
     byId("chosen-title").focus();
   });
 }
@@ -137,4 +179,5 @@ export function initKeys(whenChanged, failed) {
     take({ limit: 50, after }, chosen().id, listed).catch(failed),
   );
   byId("new-key")?.addEventListener("submit", create);
+  initOneKey();
 }

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { confirmed } from "./asking.js";
 import { change } from "./doing.js";
 import { byId, element, nothing, say, table } from "./dom.js";
-import * as format from "./format.js";
+import { hideOrShow, limitsOf, limitsText, showLimits } from "./limits.js";
 import { moment } from "./moments.js";
 
 let listed = [];
@@ -35,15 +35,6 @@ export function choice(id) {
   chosenId = id;
   showOrganizations();
   showChosen();
-}
-
-function limitsText(limits) {
-  if (limits === null) return "none";
-  const parts = [
-    limits.requests_per_minute && `${format.count(limits.requests_per_minute)} a minute`,
-    limits.requests_per_day && `${format.count(limits.requests_per_day)} a day`,
-  ].filter(Boolean);
-  return parts.join(", ") || "none";
 }
 
 const state = (isActive) =>
@@ -86,23 +77,8 @@ function showChosen() {
   byId("chosen-id").textContent = one.id;
   if (byId("settings") === null) return; // read only
   byId("plan").value = one.plan;
-  byId("has-limits").checked = one.limits !== null;
-  byId("per-minute").value = one.limits?.requests_per_minute ?? "";
-  byId("per-day").value = one.limits?.requests_per_day ?? "";
-  byId("burst").value = one.limits?.burst_size ?? 10;
-  byId("limits").hidden = one.limits === null;
+  showLimits("", one.limits);
   byId("switch").textContent = one.is_active ? "Switch off…" : "Switch on";
-}
-
-const wholeNumber = (id) => (byId(id).value === "" ? null : Number(byId(id).value));
-
-function limits() {
-  if (!byId("has-limits").checked) return null;
-  return {
-    requests_per_minute: wholeNumber("per-minute"),
-    requests_per_day: wholeNumber("per-day"),
-    burst_size: wholeNumber("burst") ?? 0,
-  };
 }
 
 async function saveSettings(event) {
@@ -110,7 +86,7 @@ async function saveSettings(event) {
   const one = chosen();
   const said = byId("settings-said");
   const about = { organization_id: one.id, reason: byId("settings-reason").value };
-  const wanted = { plan: byId("plan").value.trim(), limits: limits() };
+  const wanted = { plan: byId("plan").value.trim(), limits: limitsOf("") };
   let hasFailed = false;
   const step = async (path, body) => {
     let isDone = false;
@@ -176,7 +152,5 @@ export function initOrganizations(whenChosen, whenChanged, failed) {
   byId("new-organization")?.addEventListener("submit", create);
   byId("settings")?.addEventListener("submit", saveSettings);
   byId("switch")?.addEventListener("click", switchIt);
-  byId("has-limits")?.addEventListener("change", () => {
-    byId("limits").hidden = !byId("has-limits").checked;
-  });
+  byId("has-limits")?.addEventListener("change", () => hideOrShow(""));
 }
