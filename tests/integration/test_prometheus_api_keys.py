@@ -66,17 +66,18 @@ class Gateway:
 
     def __init__(self) -> None:
         self.kit = Kit(misses_per_second=1, miss_burst=4, unknown_ttl_seconds=60)
-        self.refresh = RefreshManager(self.kit.cache, share_on_host=False, now=self.kit.clock)
+        self.seconds = Seconds()
+        self.refresh = RefreshManager(
+            self.kit.cache, share_on_host=False, now=self.kit.clock, monotonic=self.seconds
+        )
         self.sink = Sink()
         self.usage = BatchedUsage(self.sink, max_waiting=3)
         self.last_used = LastUsedWriter(self.kit.keys, max_keys=1)
-        self.seconds = Seconds()
         self.collector = ApiKeyCollector(
             self.kit.cache,
             refresh=self.refresh,
             usage=self.usage,
             last_used=self.last_used,
-            clock=self.seconds,
         )
 
 

@@ -80,6 +80,7 @@ class RefreshManager:
         share_on_host: Whether one process reads for all of a host.
         page_size: Rows of one page.
         now: The wall clock, in seconds since 1970; that of the database may differ by some.
+        monotonic: A clock that only goes forward, in seconds.
 
     Raises:
         ValueError: A time makes no sense.
@@ -95,6 +96,7 @@ class RefreshManager:
         share_on_host: bool = True,
         page_size: int = 500,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (
             ("interval_seconds", interval_seconds),
@@ -114,6 +116,7 @@ class RefreshManager:
         self._shares = share_on_host
         self._page_size = page_size
         self._now = now
+        self._clock = monotonic
         self._snapshot: HostSnapshot | None = None
         self._task: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -121,6 +124,7 @@ class RefreshManager:
         self._ended: set[str] = set()
         self._last: RefreshReport | None = None
         self._whole_at = 0.0
+        self._read_at = monotonic()
         self._counts = {"refreshes": 0, "incremental_refreshes": 0, "failures": 0}
         self._failed_in_a_row = 0
 
@@ -136,7 +140,7 @@ class RefreshManager:
             return
         if self._shares:
             self._snapshot = HostSnapshot.beside_table_of(self._cache.manager)
-        self._whole_at = _clock()
+        self._whole_at = self._clock()
         await self._try(self._from_either)
         self._task = asyncio.create_task(self._run(), name="velro-cache-api-keys")
 
@@ -230,14 +234,16 @@ class RefreshManager:
 
         Returns:
             ``refreshes``, ``incremental_refreshes``, ``failures``, ``failed_in_a_row``,
-            ``reads_for_host`` (whether this process is the one that reads), ``last`` (the report
-            of the last whole refresh; None: there was none).
+            ``reads_for_host`` (whether this process is the one that reads), ``age_seconds`` (since
+            all keys were read last, by whomever of this host; before the first time, since this
+            was made), ``last`` (the report of the last whole refresh; None: there was none).
         """
         snapshot = self._snapshot
         return {
             **self._counts,
             "failed_in_a_row": self._failed_in_a_row,
             "reads_for_host": snapshot is None or snapshot.is_mine,
+            "age_seconds": self._clock() - self._read_at,
             "last": self._last,
         }
 
@@ -255,7 +261,8 @@ class RefreshManager:
             generation = Generation(self._cache, found.stamp, self._fresh_seconds - age)
             report = await self._applied(generation, found.blocks(), started, "host")
             self._read_since = found.read_at
-            self._whole_at = _clock()
+            self._whole_at = self._clock()
+            self._read_at = self._whole_at - age
             return report
 
     async def _from_database(self) -> RefreshReport:
@@ -267,13 +274,13 @@ class RefreshManager:
                 rows = snapshot.written(rows, generation.stamp, began_at)
             report = await self._applied(generation, rows, started, "database")
             self._read_since = began_at
-            self._whole_at = _clock()
+            self._whole_at = self._read_at = self._clock()
             return report
 
     async def _from_either(self) -> None:
         """Read the database if that is for this process to do, else what another one has read."""
         snapshot = self._snapshot
-        is_late = _clock() - self._whole_at > _LATE * self._interval
+        is_late = self._clock() - self._whole_at > _LATE * self._interval
         if snapshot is None or snapshot.take() or is_late:
             await self._from_database()
         else:
@@ -317,13 +324,15 @@ class RefreshManager:
     async def _run(self) -> None:
         whole_at, changed_at = self._next_whole(), self._next_changed()
         while True:
-            await asyncio.sleep(max(0.0, min(whole_at, changed_at, self._next_look()) - _clock()))
+            await asyncio.sleep(
+                max(0.0, min(whole_at, changed_at, self._next_look()) - self._clock())
+            )
             snapshot = self._snapshot
             has_news = snapshot is not None and not snapshot.is_mine and snapshot.has_newer()
-            if has_news or _clock() >= whole_at:
+            if has_news or self._clock() >= whole_at:
                 await self._try(self._from_either)
                 whole_at = self._next_whole()
-            elif _clock() >= changed_at:
+            elif self._clock() >= changed_at:
                 if snapshot is None or snapshot.take():
                     await self._try(self.refresh_changed)
                 changed_at = self._next_changed()
@@ -334,16 +343,12 @@ class RefreshManager:
         if failed:
             pause = _FIRST_PAUSE_SECONDS * 2.0 ** min(failed - 1, 20)
             seconds = min(seconds, pause * (0.5 + random.random() / 2))  # noqa: S311
-        return _clock() + seconds
+        return self._clock() + seconds
 
     def _next_changed(self) -> float:
-        return math.inf if self._incremental is None else _clock() + self._incremental
+        return math.inf if self._incremental is None else self._clock() + self._incremental
 
     def _next_look(self) -> float:
         snapshot = self._snapshot
         waits = snapshot is not None and not snapshot.is_mine
-        return _clock() + _LOOK_SECONDS if waits else math.inf
-
-
-def _clock() -> float:
-    return time.monotonic()
+        return self._clock() + _LOOK_SECONDS if waits else math.inf

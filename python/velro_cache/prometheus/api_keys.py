@@ -1,9 +1,8 @@
 """What Prometheus asks for the figures of API keys."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -12,7 +11,6 @@ from velro_cache.api_keys.cache import ApiKeyCache
 from velro_cache.api_keys.last_used import LastUsedWriter
 from velro_cache.api_keys.refresh import RefreshManager
 from velro_cache.api_keys.usage.batched import BatchedUsage
-from velro_cache.fork_safety import ForkSafeLock
 from velro_cache.prometheus.family import Stats, count, level, metric_of
 
 __all__ = ["API_KEY_FAMILIES", "ApiKeyCollector"]
@@ -52,7 +50,7 @@ API_KEY_FAMILIES: Final = (
     ),
     level(
         "api_keys_refresh_age_seconds",
-        "Since a scrape first saw the last whole refresh; before the first, since the start.",
+        "Since all keys were read last; before the first time, since the start.",
         "age_seconds",
         "refresh",
     ),
@@ -96,10 +94,6 @@ class ApiKeyCollector(Collector):
         refresh: What keeps them fresh. None: nobody; its metrics have no samples.
         usage: What is told of requests. None: likewise.
         last_used: What is told of uses. None: likewise.
-        clock: A clock that only goes forward, in seconds; for tests.
-
-    Consistency: when a refresh took place is noted by the first scrape that sees it, so its age is
-        too low by at most the time between two scrapes.
     """
 
     def __init__(
@@ -109,16 +103,11 @@ class ApiKeyCollector(Collector):
         refresh: RefreshManager | None = None,
         usage: BatchedUsage | None = None,
         last_used: LastUsedWriter | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = keys
         self._refresh = refresh
         self._usage = usage
         self._last_used = last_used
-        self._clock = clock
-        self._lock = ForkSafeLock()
-        self._refreshes_seen = 0
-        self._refreshed_at = clock()
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, with what they are now.
@@ -139,16 +128,8 @@ class ApiKeyCollector(Collector):
         last = refresh and refresh["last"]
         return {
             "keys": self._keys.stats(),
-            "refresh": refresh and self._with_age(refresh),
+            "refresh": refresh,
             "last": last and asdict(last),
             "usage": self._usage and asdict(self._usage.statistics()),
             "last_used": self._last_used and asdict(self._last_used.statistics()),
         }
-
-    def _with_age(self, refresh: dict[str, Any]) -> Stats:
-        with self._lock:
-            now = self._clock()
-            if refresh["refreshes"] != self._refreshes_seen:
-                self._refreshes_seen = refresh["refreshes"]
-                self._refreshed_at = now
-            return {**refresh, "age_seconds": now - self._refreshed_at}
