@@ -162,7 +162,8 @@ async def test_all_live_keys_are_read_and_those_that_are_gone_are_dropped(
     assert [cache.recall(one.plain.reveal()) is None for one in made] == [True] * 10 + [False] * 20
     await keys.revoke_key(made[20].key.id)
     report = await refresh.refresh_changed()
-    assert report.removed == 1
+    # And the ten, once more: another process may have them still.
+    assert report.removed == 11
     assert cache.recall(made[20].plain.reveal()) is None
 
 
