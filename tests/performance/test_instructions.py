@@ -14,6 +14,7 @@ the memo of texts; then it is counted again. More instructions in the code stay 
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind, which counts, is not here")
+@pytest.mark.timeout(600)
 def test_hot_calls_take_no_more_instructions_than_recorded() -> None:
     allowed = counted.recorded()
     if allowed is None:
