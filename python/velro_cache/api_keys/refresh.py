@@ -78,7 +78,7 @@ class RefreshManager:
         incremental_seconds: How often those are read that have changed since. None: never; then
             what other programs change without an invalidation is seen at the next refresh.
         share_on_host: Whether one process reads for all of a host.
-        page_size: Rows of one page.
+        page_size: Keys that are read at once, where rows do not come by COPY.
         now: The wall clock, in seconds since 1970; that of the database may differ by some.
         monotonic: A clock that only goes forward, in seconds.
 

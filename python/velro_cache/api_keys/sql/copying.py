@@ -1,7 +1,7 @@
 """All live keys of a PostgreSQL as it sends them, by COPY: no object is made of a row.
 
-Ten times as many rows in a second as by ``SELECT``. A page is a statement of its own, so that none
-runs for long, and what late pages say is as fresh as what early ones say.
+A page is a statement of its own, so that none runs for long, and what late pages say is as fresh as
+what early ones say.
 """
 
 import asyncio
